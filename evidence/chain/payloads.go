@@ -1,0 +1,128 @@
+package chain
+
+// Payloads are what leaves commit to: deterministic CBOR with integer keys, kept in an erasable table and disclosed by receipts and
+// bundles. Times are Unix milliseconds. Actor is an opaque user or key id, never a name. Fields are only ever added.
+
+// ManifestPayload holds a device's signed manifest exactly as it came.
+type ManifestPayload struct {
+	EvidenceID string `cbor:"1,keyasint"`
+	Signed     []byte `cbor:"2,keyasint"` // SignedManifest, the bytes the key signed and the signature
+	Cert       []byte `cbor:"3,keyasint"` // SHA-256 of the signer's certificate (DER)
+	ReceivedAt int64  `cbor:"4,keyasint"`
+}
+
+// EquivocationPayload keeps the second manifest for a (key, epoch, counter).
+type EquivocationPayload struct {
+	Signed    []byte `cbor:"1,keyasint"`
+	FirstLeaf uint64 `cbor:"2,keyasint"` // index of the leaf with the first one
+}
+
+// ManifestNamePayload keeps a later manifest for bytes that are known already.
+type ManifestNamePayload struct {
+	EvidenceID string `cbor:"1,keyasint"`
+	Signed     []byte `cbor:"2,keyasint"`
+}
+
+// SealedPayload says which bytes lie where, and how it was checked that they do.
+type SealedPayload struct {
+	EvidenceID  string `cbor:"1,keyasint"`
+	SHA256      []byte `cbor:"2,keyasint"` // whole file, as the manifest claims it; confirmed by a Verified leaf
+	Size        int64  `cbor:"3,keyasint"`
+	Composite   []byte `cbor:"4,keyasint"` // SHA-256 of the concatenated part digests; empty for single-put objects
+	Parts       int    `cbor:"5,keyasint"`
+	ObjectKey   string `cbor:"6,keyasint"`
+	VersionID   string `cbor:"7,keyasint"`
+	Check       string `cbor:"8,keyasint"` // "attested" by the store, or "re-read"
+	RetainUntil int64  `cbor:"9,keyasint"`
+	ManifestKey string `cbor:"10,keyasint"` // idempotency key of the manifest's leaf
+	DeviceID    string `cbor:"11,keyasint"` // recorder, "" when unknown
+	Township    string `cbor:"12,keyasint"`
+}
+
+// VerifiedPayload is the result of reading sealed bytes again (KindVerified and KindDamaged).
+type VerifiedPayload struct {
+	EvidenceID string `cbor:"1,keyasint"`
+	SHA256     []byte `cbor:"2,keyasint"`
+	SM3        []byte `cbor:"3,keyasint"`
+	Size       int64  `cbor:"4,keyasint"`
+}
+
+// CustodyPayload is an act of a person or job on an item: views, downloads, exports, links, holds, retention changes, restrictions.
+type CustodyPayload struct {
+	EvidenceID string `cbor:"1,keyasint"`
+	Actor      string `cbor:"2,keyasint"` // user id, key id, or "system"
+	Session    string `cbor:"3,keyasint,omitempty"`
+	CaseID     string `cbor:"4,keyasint,omitempty"`
+	Reason     string `cbor:"5,keyasint,omitempty"`
+	Until      int64  `cbor:"6,keyasint,omitempty"`
+	Digest     []byte `cbor:"7,keyasint,omitempty"` // an export's MANIFEST digest
+}
+
+// CasePayload is an act in a case file.
+type CasePayload struct {
+	CaseID       string `cbor:"1,keyasint"`
+	Actor        string `cbor:"2,keyasint"`
+	Stage        string `cbor:"3,keyasint"`
+	PowerItem    string `cbor:"4,keyasint,omitempty"`
+	Township     string `cbor:"5,keyasint,omitempty"`
+	EvidenceRoot []byte `cbor:"6,keyasint,omitempty"` // root over the frozen exhibits (R16)
+	Note         string `cbor:"7,keyasint,omitempty"`
+	Digest       []byte `cbor:"8,keyasint,omitempty"`
+}
+
+// PostingPayload is one balanced ledger posting, or a refused one.
+type PostingPayload struct {
+	PostingID string        `cbor:"1,keyasint"`
+	Key       string        `cbor:"2,keyasint"`
+	Township  string        `cbor:"3,keyasint"`
+	Date      string        `cbor:"4,keyasint"` // 2006-01-02
+	Actor     string        `cbor:"5,keyasint"`
+	Lines     []PostingLine `cbor:"6,keyasint"`
+	DeviceIDs []string      `cbor:"7,keyasint,omitempty"`
+	Reverses  string        `cbor:"8,keyasint,omitempty"`
+	Rule      string        `cbor:"9,keyasint,omitempty"` // of a refusal
+	Memo      string        `cbor:"10,keyasint,omitempty"`
+}
+
+// PostingLine is an amount in fen on an account; the lines of a posting sum to zero.
+type PostingLine struct {
+	Account string `cbor:"1,keyasint"`
+	Fen     int64  `cbor:"2,keyasint"`
+}
+
+// AllotmentPayload is a township's yearly standard and how it was reckoned.
+type AllotmentPayload struct {
+	Township string `cbor:"1,keyasint"`
+	Year     int    `cbor:"2,keyasint"`
+	Fen      int64  `cbor:"3,keyasint"`
+	Formula  string `cbor:"4,keyasint"` // the sum, readable
+	Actor    string `cbor:"5,keyasint"`
+}
+
+// KeyPayload enrols or revokes a device key.
+type KeyPayload struct {
+	KeyID    []byte `cbor:"1,keyasint"` // SHA-256 of the SubjectPublicKeyInfo
+	SPKI     []byte `cbor:"2,keyasint"`
+	Cert     []byte `cbor:"3,keyasint,omitempty"` // DER
+	DeviceID string `cbor:"4,keyasint"`
+	Actor    string `cbor:"5,keyasint"`
+	Reason   string `cbor:"6,keyasint,omitempty"`
+}
+
+// PowerPayload hands a power item down to a township or takes it back.
+type PowerPayload struct {
+	PowerItem string `cbor:"1,keyasint"`
+	Township  string `cbor:"2,keyasint"`
+	Mode      string `cbor:"3,keyasint"` // statutory, delegated, entrusted
+	From      string `cbor:"4,keyasint"`
+	To        string `cbor:"5,keyasint,omitempty"`
+	Batch     string `cbor:"6,keyasint,omitempty"`
+	Actor     string `cbor:"7,keyasint"`
+}
+
+// NotePayload is any other statement of the platform about itself: probes, audits, timestamps, device state.
+type NotePayload struct {
+	Text  string `cbor:"1,keyasint"`
+	Bytes []byte `cbor:"2,keyasint,omitempty"`
+	OK    bool   `cbor:"3,keyasint"`
+}
