@@ -1,0 +1,99 @@
+package api
+
+import (
+	"io/fs"
+	"net/http"
+	"path"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"zhizheng/internal/fault"
+)
+
+// registerStreams routes the operations whose answers are not JSON documents: bytes, bundles, events, proofs. They pass the same
+// guard as the generated ones.
+func (s *Server) registerStreams(r gin.IRouter) {
+	r.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
+	r.GET("/readyz", s.ready)
+	r.GET("/api/openapi.yaml", func(c *gin.Context) { c.Data(http.StatusOK, "application/yaml; charset=utf-8", specYAML) })
+	r.GET("/api/v1/evidence/:id/content", s.handle(s.evidenceContent))
+	r.HEAD("/api/v1/evidence/:id/content", s.handle(s.evidenceContent))
+	r.GET("/api/v1/evidence/:id/poster", s.handle(s.evidencePoster))
+	r.GET("/api/v1/evidence/:id/receipt", s.handle(s.evidenceReceipt))
+	r.GET("/api/v1/cases/:id/bundle", s.handle(s.caseBundle))
+	r.GET("/api/v1/devices/events", s.handle(s.deviceEvents))
+}
+
+// handle lets a stream handler return its error like the generated ones do.
+func (s *Server) handle(fn func(*gin.Context) error) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		if err := fn(c); err != nil {
+			s.writeError(c, err)
+		}
+	}
+}
+
+func (s *Server) ready(c *gin.Context) {
+	services := s.Ready(c.Request.Context())
+	status := http.StatusOK
+	for _, state := range services {
+		if state != "ok" {
+			status = http.StatusServiceUnavailable
+		}
+	}
+	c.JSON(status, services)
+}
+
+// console serves the built files; any other page address gets index.html, the router in the browser does the rest. Hashed assets
+// never change, index.html is asked for each time.
+func (s *Server) console(c *gin.Context) {
+	p := strings.TrimPrefix(path.Clean(c.Request.URL.Path), "/")
+	if strings.HasPrefix(p, "api/") || (c.Request.Method != http.MethodGet && c.Request.Method != http.MethodHead) {
+		s.writeError(c, fault.NotFound("没有这个地址"))
+		return
+	}
+	if info, err := fs.Stat(s.Console, p); p == "" || err != nil || info.IsDir() {
+		if strings.HasPrefix(p, "assets/") {
+			s.writeError(c, fault.NotFound("没有这个文件"))
+			return
+		}
+		p = "index.html"
+	}
+	if strings.HasPrefix(p, "assets/") {
+		c.Header("Cache-Control", "public, max-age=31536000, immutable")
+	} else {
+		c.Header("Cache-Control", "no-cache")
+	}
+	b, err := fs.ReadFile(s.Console, p)
+	if err != nil {
+		s.writeError(c, fault.NotFound("控制台没有构建：请运行 make build").Because(err))
+		return
+	}
+	c.Data(http.StatusOK, contentType(p), b)
+}
+
+// contentType does not ask the machine's mime tables, which differ.
+func contentType(p string) string {
+	switch path.Ext(p) {
+	case ".html":
+		return "text/html; charset=utf-8"
+	case ".js":
+		return "text/javascript; charset=utf-8"
+	case ".css":
+		return "text/css; charset=utf-8"
+	case ".svg":
+		return "image/svg+xml"
+	case ".png":
+		return "image/png"
+	case ".wasm":
+		return "application/wasm"
+	case ".json", ".map":
+		return "application/json"
+	case ".woff2":
+		return "font/woff2"
+	case ".ico":
+		return "image/x-icon"
+	}
+	return "application/octet-stream"
+}
