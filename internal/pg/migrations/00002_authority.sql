@@ -2,10 +2,10 @@
 -- authority: units, people who sign in, officers and certificates, power items and the townships that hold them.
 
 create table township (
-  code text primary key check (code ~ '^[0-9]{6}([0-9]{3}|D[0-9]{2})$'),
+  code text primary key check (code ~ '^[0-9]{9}$'),
   name text not null,
-  -- department: a unit of the county itself, its code is the county's with D and a running number
-  kind text not null check (kind in ('township', 'department')),
+  -- department: a unit of the county itself; its code (county code + 9NN) is the platform's own, not a division code
+  kind text not null check (kind in ('town', 'township', 'department')),
   position int not null
 );
 
@@ -70,6 +70,7 @@ create index certificate_officer on certificate (officer_id, valid_to desc);
 create table power_item (
   code text primary key,
   name text not null,
+  field text not null, -- domain of law
   law text not null,
   article text not null,
   fine_min_fen bigint not null default 0 check (fine_min_fen >= 0),
@@ -85,10 +86,12 @@ create table power_grant (
   mode text not null check (mode in ('statutory', 'delegated', 'entrusted')),
   valid_from date not null,
   valid_to date check (valid_to >= valid_from),
+  principal text references township, -- in whose name an entrusted power is used
   batch text not null default '',
   reason text not null default '',
   created_by text not null,
-  created_at timestamptz not null default now()
+  created_at timestamptz not null default now(),
+  constraint entrusted_by_someone check ((mode = 'entrusted') = (principal is not null))
 );
 create unique index power_grant_open on power_grant (item, township) where valid_to is null;
 create index power_grant_township on power_grant (township, item, valid_from);

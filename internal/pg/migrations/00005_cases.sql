@@ -3,6 +3,7 @@
 
 create table case_file (
   id text primary key,
+  open_key text unique, -- the caller's idempotency key
   number text not null unique,
   township text not null references township,
   power_item text not null references power_item,
@@ -14,7 +15,8 @@ create table case_file (
   party text not null default '',
   place text not null default '',
   act_on date not null,
-  filed_on date not null check (filed_on >= act_on),
+  filed_on date not null check (filed_on >= act_on), -- at +08:00
+  opened_at timestamptz not null,
   stage text not null check (stage in ('filed', 'investigation', 'review', 'notice', 'decision', 'execution', 'closed',
     'no_penalty', 'transferred', 'withdrawn')),
   stage_since date not null,
@@ -22,18 +24,18 @@ create table case_file (
   decision_due date not null, -- 90 days from filing (art. 60)
   reviewer text references app_user,
   decided_on date,
+  decision text not null default '',
   fine_fen bigint check (fine_fen >= 0),
   evidence_root bytea check (octet_length(evidence_root) = 32), -- frozen at the decision
-  closed_on date,
-  demo boolean not null default false,
+  closed_at timestamptz,
   created_by text not null,
   created_at timestamptz not null default now(),
   constraint frozen_when_decided check ((decided_on is null) = (evidence_root is null)),
-  constraint closed_has_day check ((stage in ('closed', 'no_penalty', 'transferred', 'withdrawn')) = (closed_on is not null))
+  constraint closed_has_time check ((stage in ('closed', 'no_penalty', 'transferred', 'withdrawn')) = (closed_at is not null))
 );
 create index case_file_list on case_file (filed_on desc, id desc);
 create index case_file_township on case_file (township, filed_on desc, id desc);
-create index case_file_open on case_file (stage_due) where closed_on is null;
+create index case_file_open on case_file (stage_due) where closed_at is null;
 
 -- One running number a township and year.
 create table case_number (
@@ -74,8 +76,6 @@ create table case_evidence (
   purpose text not null check (purpose <> ''),
   linked_by text not null,
   linked_at timestamptz not null,
-  hold text not null default 'setting' check (hold in ('setting', 'active', 'lifted')),
-  hold_at timestamptz,
   unlinked_by text,
   unlinked_at timestamptz,
   unlink_reason text,
