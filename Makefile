@@ -3,14 +3,75 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 DATA ?= ./data
 LISTEN ?= 127.0.0.1:8080
-GOTOOL = CGO_ENABLED=0 go build -o .cache/$@ -modfile=tools/
 export GOFLAGS ?= -buildvcs=false
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo dev)
-COMMANDS := zhizheng zhizheng-dock zhizheng-verify zhizheng-simcounty
+LDFLAGS := -s -w -X zhizheng/internal/version.Version=$(VERSION)
 
 .PHONY: help
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+.PHONY: run
+run: setup build ## Start the whole platform with the demo county (Ctrl-C stops it)
+	@exec bin/zhizheng serve --demo --data $(DATA) --listen $(LISTEN)
+
+.PHONY: setup
+setup: ## Install what is missing (PostgreSQL's programs, ffmpeg, voice and font of the demo)
+	@deploy/setup run
+
+.PHONY: build
+build: web/dist/index.html binaries ## Build the console and the four programs into bin/
+
+.PHONY: binaries
+binaries: web/dist/index.html
+	@echo "building programs"; mkdir -p bin
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng ./cmd/zhizheng
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng-dock ./cmd/dock
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng-verify ./cmd/verify
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng-simcounty ./cmd/simcounty
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	@echo "installing the console's packages"; cd web && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src web/index.html web/vite.config.ts api/openapi.yaml -type f 2>/dev/null)
+	@echo "building the console"; cd web && npm run --silent build
+
+.PHONY: test
+test: ## Everything: checks, Go on real services, console, browser (installs what it needs)
+	@deploy/setup test
+	@$(MAKE) --no-print-directory build check test-go test-web test-browser
+
+.PHONY: test-go
+test-go: web/dist/index.html
+	@echo "== Go tests"; go test -count=1 -timeout 20m ./...
+
+.PHONY: test-web
+test-web: web/node_modules/.package-lock.json
+	@echo "== console tests"; cd web && npm run --silent test
+
+.PHONY: test-browser
+test-browser: build
+	@echo "== browser tests"; deploy/browser-test
+
+.PHONY: check
+check: web/node_modules/.package-lock.json ## Formatting, vet, import rules, console types and lint, generated code up to date
+	@echo "== check"; out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted: $$out"; exit 1; }
+	@go vet ./...
+	@deploy/check-imports
+	@$(MAKE) --no-print-directory sqlc gen >/dev/null && git diff --exit-code --stat -- api/gen.go '*/internal/db/*.go' || { echo "generated code is not up to date: run make sqlc gen"; exit 1; }
+	@cd web && npm run --silent check
+
+.PHONY: bench
+bench: build ## Figures with targets, tab-separated, and the machine they were taken on
+	@go run ./cmd/zhizheng/internal/bench
+
+.PHONY: soak
+soak: build ## Long tests: 20 kills during docking, long fuzzing
+	@ZZ_SOAK=1 go test -count=1 -timeout 2h -run 'Kill|Crash' ./cmd/... ./ingest/... ./internal/embedded/...
+
+.PHONY: clean-data
+clean-data: ## Remove the demo's data (DATA=./data), the database cluster and locked objects included
+	@deploy/clean-data $(DATA)
 
 .cache/sqlc: tools/sqlc.mod
 	@echo "building sqlc (once, about a minute)"; mkdir -p .cache; CGO_ENABLED=0 go build -modfile=tools/sqlc.mod -o $@ github.com/sqlc-dev/sqlc/cmd/sqlc

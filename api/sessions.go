@@ -40,4 +40,3 @@ func (s *Server) saveSession(c *gin.Context) error {
 	c.Writer.Header().Set("Cache-Control", "no-store")
 	return nil
 }
-
