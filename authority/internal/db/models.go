@@ -29,31 +29,6 @@ type Certificate struct {
 	RevokedOn *time.Time
 }
 
-type PowerGrant struct {
-	ID        string
-	Item      string
-	Township  string
-	Mode      string
-	ValidFrom time.Time
-	ValidTo   *time.Time
-	Principal *string
-	Batch     string
-	Reason    string
-	CreatedBy string
-	CreatedAt time.Time
-}
-
-type PowerItem struct {
-	Code       string
-	Name       string
-	Field      string
-	Law        string
-	Article    string
-	FineMinFen int64
-	FineMaxFen *int64
-	Note       string
-}
-
 type Township struct {
 	Code     string
 	Name     string

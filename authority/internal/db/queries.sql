@@ -24,9 +24,6 @@ select * from app_user where username = $1;
 -- name: UserByID :one
 select * from app_user where id = $1;
 
--- name: Users :many
-select * from app_user where username > sqlc.arg(after) order by username limit sqlc.arg(max);
-
 -- name: SetPassword :execrows
 update app_user set password_hash = $2, must_change = $3, session_epoch = session_epoch + 1 where id = $1;
 
@@ -99,9 +96,6 @@ insert into power_item (code, name, field, law, article, fine_min_fen, fine_max_
 values ($1, $2, $3, $4, $5, $6, $7, $8)
 on conflict (code) do nothing;
 
--- name: PowerItem :one
-select * from power_item where code = $1;
-
 -- name: Catalogue :many
 select i.*, (select count(distinct g.township) from power_grant g
   where g.item = i.code and g.valid_from <= sqlc.arg(day) and (g.valid_to is null or g.valid_to >= sqlc.arg(day))) as in_force
@@ -125,18 +119,15 @@ order by g.item || '/' || g.id limit sqlc.arg(max);
 select g.id, g.item, g.township, g.mode, g.valid_from, g.valid_to, g.principal, g.batch, g.reason,
   i.name, i.field, i.law, i.article, i.fine_min_fen, i.fine_max_fen, i.note
 from power_grant g join power_item i on i.code = g.item
-where g.township = sqlc.arg(township) and g.item = sqlc.arg(item)
+where g.township = sqlc.arg(township) and (g.item = sqlc.arg(item) or g.id = sqlc.arg(item))
   and g.valid_from <= sqlc.arg(day) and (g.valid_to is null or g.valid_to >= sqlc.arg(day))
 order by g.valid_from desc limit 1;
-
--- name: LastGrant :one
-select * from power_grant where township = sqlc.arg(township) and item = sqlc.arg(item) order by valid_from desc limit 1;
 
 -- name: GrantsOverlapping :one
 select count(*) from power_grant
 where item = sqlc.arg(item) and township = sqlc.arg(township)
   and (sqlc.narg(valid_to)::date is null or valid_from <= sqlc.narg(valid_to))
-  and (valid_to is null or valid_to >= sqlc.arg(valid_from));
+  and (valid_to is null or valid_to >= sqlc.arg(valid_from)::date);
 
 -- name: AddGrant :exec
 insert into power_grant (id, item, township, mode, valid_from, valid_to, principal, batch, created_by)
@@ -146,3 +137,8 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 update power_grant set valid_to = sqlc.arg(last_day)::date, reason = sqlc.arg(reason)
 where id = $1 and valid_to is null and valid_from <= sqlc.arg(last_day)
 returning item, township, mode, valid_from, batch;
+
+-- name: UserNames :many
+select id, name from app_user where id = any(sqlc.arg(ids)::text[])
+union all
+select id, name from officer where id = any(sqlc.arg(ids)::text[]);

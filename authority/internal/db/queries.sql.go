@@ -243,7 +243,7 @@ const grantOn = `-- name: GrantOn :one
 select g.id, g.item, g.township, g.mode, g.valid_from, g.valid_to, g.principal, g.batch, g.reason,
   i.name, i.field, i.law, i.article, i.fine_min_fen, i.fine_max_fen, i.note
 from power_grant g join power_item i on i.code = g.item
-where g.township = $1 and g.item = $2
+where g.township = $1 and (g.item = $2 or g.id = $2)
   and g.valid_from <= $3 and (g.valid_to is null or g.valid_to >= $3)
 order by g.valid_from desc limit 1
 `
@@ -301,14 +301,14 @@ const grantsOverlapping = `-- name: GrantsOverlapping :one
 select count(*) from power_grant
 where item = $1 and township = $2
   and ($3::date is null or valid_from <= $3)
-  and (valid_to is null or valid_to >= $4)
+  and (valid_to is null or valid_to >= $4::date)
 `
 
 type GrantsOverlappingParams struct {
 	Item      string
 	Township  string
 	ValidTo   *time.Time
-	ValidFrom *time.Time
+	ValidFrom time.Time
 }
 
 func (q *Queries) GrantsOverlapping(ctx context.Context, arg GrantsOverlappingParams) (int64, error) {
@@ -321,34 +321,6 @@ func (q *Queries) GrantsOverlapping(ctx context.Context, arg GrantsOverlappingPa
 	var count int64
 	err := row.Scan(&count)
 	return count, err
-}
-
-const lastGrant = `-- name: LastGrant :one
-select id, item, township, mode, valid_from, valid_to, principal, batch, reason, created_by, created_at from power_grant where township = $1 and item = $2 order by valid_from desc limit 1
-`
-
-type LastGrantParams struct {
-	Township string
-	Item     string
-}
-
-func (q *Queries) LastGrant(ctx context.Context, arg LastGrantParams) (PowerGrant, error) {
-	row := q.db.QueryRow(ctx, lastGrant, arg.Township, arg.Item)
-	var i PowerGrant
-	err := row.Scan(
-		&i.ID,
-		&i.Item,
-		&i.Township,
-		&i.Mode,
-		&i.ValidFrom,
-		&i.ValidTo,
-		&i.Principal,
-		&i.Batch,
-		&i.Reason,
-		&i.CreatedBy,
-		&i.CreatedAt,
-	)
-	return i, err
 }
 
 const officerByUser = `-- name: OfficerByUser :one
@@ -476,26 +448,6 @@ func (q *Queries) OfficersPage(ctx context.Context, arg OfficersPageParams) ([]O
 		return nil, err
 	}
 	return items, nil
-}
-
-const powerItem = `-- name: PowerItem :one
-select code, name, field, law, article, fine_min_fen, fine_max_fen, note from power_item where code = $1
-`
-
-func (q *Queries) PowerItem(ctx context.Context, code string) (PowerItem, error) {
-	row := q.db.QueryRow(ctx, powerItem, code)
-	var i PowerItem
-	err := row.Scan(
-		&i.Code,
-		&i.Name,
-		&i.Field,
-		&i.Law,
-		&i.Article,
-		&i.FineMinFen,
-		&i.FineMaxFen,
-		&i.Note,
-	)
-	return i, err
 }
 
 const powers = `-- name: Powers :many
@@ -857,36 +809,27 @@ func (q *Queries) UserByName(ctx context.Context, username string) (AppUser, err
 	return i, err
 }
 
-const users = `-- name: Users :many
-select id, username, name, role, townships, password_hash, must_change, disabled, session_epoch, created_at from app_user where username > $1 order by username limit $2
+const userNames = `-- name: UserNames :many
+select id, name from app_user where id = any($1::text[])
+union all
+select id, name from officer where id = any($1::text[])
 `
 
-type UsersParams struct {
-	After string
-	Max   int32
+type UserNamesRow struct {
+	ID   string
+	Name string
 }
 
-func (q *Queries) Users(ctx context.Context, arg UsersParams) ([]AppUser, error) {
-	rows, err := q.db.Query(ctx, users, arg.After, arg.Max)
+func (q *Queries) UserNames(ctx context.Context, ids []string) ([]UserNamesRow, error) {
+	rows, err := q.db.Query(ctx, userNames, ids)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []AppUser{}
+	items := []UserNamesRow{}
 	for rows.Next() {
-		var i AppUser
-		if err := rows.Scan(
-			&i.ID,
-			&i.Username,
-			&i.Name,
-			&i.Role,
-			&i.Townships,
-			&i.PasswordHash,
-			&i.MustChange,
-			&i.Disabled,
-			&i.SessionEpoch,
-			&i.CreatedAt,
-		); err != nil {
+		var i UserNamesRow
+		if err := rows.Scan(&i.ID, &i.Name); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
