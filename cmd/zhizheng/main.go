@@ -1,0 +1,53 @@
+// Command zhizheng is the server of the evidence platform and its administration. `zhizheng serve` runs everything in one process
+// with three child processes: the embedded database, the log's signer and, in the demo, the simulated county.
+//
+// Read serve.go for what runs and in which order it starts and stops, config.go for the settings.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"zhizheng/evidence/evlog/signer"
+	"zhizheng/ingest/media"
+	"zhizheng/internal/version"
+)
+
+type cli struct {
+	Serve   serveCmd         `cmd:"" help:"启动平台：网页、接口、日志、内嵌的数据库、消息服务与对象存储。"`
+	Probe   probeCmd         `cmd:"" help:"检查对象存储（minio-go，独立客户端）并打印过程。"`
+	Audit   auditCmd         `cmd:"" help:"从字节重算整个日志：叶子、链、树、检查点。"`
+	User    userCmd          `cmd:"" help:"账号：建立、一次性登录链接。"`
+	Version kong.VersionFlag `help:"打印版本。" short:"V"`
+}
+
+func main() {
+	// The children that this binary starts of itself; their protocols are pipes, not flags.
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case "signer":
+			os.Exit(signer.Main(os.Args[2:]))
+		case "probe-media":
+			os.Exit(media.ProbeMain(os.Args[2:]))
+		}
+	}
+	var c cli
+	k := kong.Parse(&c, kong.Name("zhizheng"), kong.UsageOnError(), kong.Vars{"version": version.String()},
+		kong.Description("执证：乡镇执法证据平台。设置项都可用命令行参数或 ZZ_… 环境变量给出。"))
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	go func() {
+		<-ctx.Done()
+		stop() // a second Ctrl-C ends the process at once; the next start recovers
+	}()
+	k.BindTo(ctx, (*context.Context)(nil))
+	if err := k.Run(); err != nil {
+		fmt.Fprintln(os.Stderr, "zhizheng:", err)
+		os.Exit(1)
+	}
+}
