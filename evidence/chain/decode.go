@@ -1,0 +1,80 @@
+package chain
+
+import (
+	"fmt"
+)
+
+// newPayload gives an empty payload struct for each kind of the registry.
+func newPayload(k Kind) any {
+	switch k {
+	case KindManifest:
+		return &ManifestPayload{}
+	case KindEquivocation:
+		return &EquivocationPayload{}
+	case KindManifestName:
+		return &ManifestNamePayload{}
+	case KindSealed:
+		return &SealedPayload{}
+	case KindVerified, KindDamaged:
+		return &VerifiedPayload{}
+	case KindViewed, KindDownloaded, KindExported, KindLinked, KindUnlinked, KindHoldSet, KindHoldActive, KindHoldLifted,
+		KindRetention, KindRestricted, KindUploading:
+		return &CustodyPayload{}
+	case KindCaseOpened, KindCaseStage, KindCaseDecided, KindCaseExported:
+		return &CasePayload{}
+	case KindPosting, KindPostingRefused:
+		return &PostingPayload{}
+	case KindAllotment:
+		return &AllotmentPayload{}
+	case KindKeyEnrolled, KindKeyRevoked:
+		return &KeyPayload{}
+	case KindPowerGrant, KindPowerRecall:
+		return &PowerPayload{}
+	case KindDeviceState, KindStoreProbe, KindAudit, KindTimestamp:
+		return &NotePayload{}
+	}
+	return nil
+}
+
+// DecodePayload reads the payload of a kind; the result is a pointer to that kind's struct of payloads.go. Bytes that are not
+// deterministic are refused; fields this version doesn't know are passed over.
+func DecodePayload(k Kind, b []byte) (any, error) {
+	p := newPayload(k)
+	if p == nil {
+		return nil, fmt.Errorf("decode payload: kind %d is unknown", k)
+	}
+	if err := Deterministic(b); err != nil {
+		return nil, fmt.Errorf("decode payload: %w", err)
+	}
+	if err := lenient.Unmarshal(b, p); err != nil {
+		return nil, fmt.Errorf("decode payload of kind %d: %w", k, err)
+	}
+	return p, nil
+}
+
+// Payload reads a payload into the struct the caller expects: Payload[SealedPayload](b).
+func Payload[T any](b []byte) (T, error) {
+	var p T
+	if err := Deterministic(b); err != nil {
+		return p, fmt.Errorf("decode payload: %w", err)
+	}
+	if err := lenient.Unmarshal(b, &p); err != nil {
+		return p, fmt.Errorf("decode payload: %w", err)
+	}
+	return p, nil
+}
+
+// Sentence says in one line what a leaf of this kind records, without its particulars; en asks for English.
+func (k Kind) Sentence(en bool) string {
+	i, ok := InfoOf(k)
+	switch {
+	case ok && en:
+		return i.En
+	case ok:
+		return i.Zh
+	case en:
+		return fmt.Sprintf("kind %d, unknown to this version", k)
+	default:
+		return fmt.Sprintf("本版本不认识的事项（%d）", k)
+	}
+}
