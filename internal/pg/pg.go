@@ -23,7 +23,22 @@ const AppRole = "zhizheng_app"
 // Tx is a transaction plus the work that must run last in it, such as sequencing log entries under the head lock.
 type Tx struct {
 	pgx.Tx
-	last []lastWork
+	last   []lastWork
+	values map[any]any
+}
+
+// Value gives what a package keeps with this transaction under its own key, made by fresh on first use. It dies with the
+// transaction, committed or not.
+func (t *Tx) Value(key any, fresh func() any) any {
+	v, ok := t.values[key]
+	if !ok {
+		v = fresh()
+		if t.values == nil {
+			t.values = map[any]any{}
+		}
+		t.values[key] = v
+	}
+	return v
 }
 
 type lastWork struct {
