@@ -17,6 +17,9 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// Migrations are the schema's files, for tools that must notice a change of them.
+func Migrations() fs.FS { return migrations }
+
 // Migrate brings the schema forward as the owner in url (not as AppRole): the platform's tables, then River's. It takes a lock, so
 // several servers may start at once. Migrations only go forward.
 func Migrate(ctx context.Context, url string) error {
@@ -60,7 +63,7 @@ func migrate(ctx context.Context, db *sql.DB) error {
 		return fmt.Errorf("migrate jobs: %w", err)
 	}
 	_, err = db.ExecContext(ctx, `
-		grant select, insert, update, delete on river_job, river_leader, river_queue, river_client, river_client_queue to `+AppRole+`;
+		grant select, insert, update, delete on river_job, river_leader, river_queue, river_notification to `+AppRole+`;
 		grant usage, select on all sequences in schema public to `+AppRole)
 	if err != nil {
 		return fmt.Errorf("grant job tables: %w", err)
