@@ -77,37 +77,39 @@ func (s *Service) hash(ctx context.Context, username, password string) (string, 
 	return h, nil
 }
 
-// ChangePassword replaces one's own password and ends all sessions of the account; the caller signs in anew. Wrong guesses of the
-// current one count as failed sign-ins.
-func (s *Service) ChangePassword(ctx context.Context, a Actor, current, next string) (Session, error) {
+// ChangePassword replaces one's own password, ends all sessions of the account and makes the one in ctx a new one. Wrong guesses of
+// the current password count as failed sign-ins.
+func (s *Service) ChangePassword(ctx context.Context, current, next string) error {
+	a := ActorFrom(ctx)
 	key := limitKey("user", a.Username)
 	if err := s.count(ctx, key, userFailures); err != nil {
-		return Session{}, err
+		return err
 	}
 	u, err := s.q.UserByID(ctx, a.UserID)
 	if err != nil {
-		return Session{}, fmt.Errorf("look up user: %w", err)
+		return fmt.Errorf("look up user: %w", err)
 	}
 	ok, err := s.check(ctx, current, u.PasswordHash)
 	if err != nil {
-		return Session{}, err
+		return err
 	}
 	if !ok {
-		return Session{}, fault.Invalid("当前密码不正确")
+		return fault.Invalid("当前密码不正确")
 	}
 	if current == next {
-		return Session{}, fault.Invalid("新密码须与当前密码不同")
+		return fault.Invalid("新密码须与当前密码不同")
 	}
 	if err := s.SetPassword(ctx, u.ID, next, false); err != nil {
-		return Session{}, err
+		return err
 	}
 	if err := s.q.ForgetAttempts(ctx, key); err != nil {
-		return Session{}, fmt.Errorf("forget sign-ins: %w", err)
+		return fmt.Errorf("forget sign-ins: %w", err)
 	}
 	if u, err = s.q.UserByID(ctx, u.ID); err != nil {
-		return Session{}, fmt.Errorf("look up user: %w", err)
+		return fmt.Errorf("look up user: %w", err)
 	}
-	return s.begin(ctx, u)
+	_, err = s.begin(ctx, u)
+	return err
 }
 
 // SetPassword sets an account's password and ends its sessions.

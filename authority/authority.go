@@ -8,6 +8,7 @@ package authority
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"slices"
 	"time"
 
@@ -118,14 +119,12 @@ type Options struct {
 
 // Service is the one way to the authority tables.
 type Service struct {
-	// Sessions keeps sessions in PostgreSQL, tokens hashed.
-	Sessions *scs.SessionManager
-
-	pool   *pgxpool.Pool
-	q      *db.Queries
-	log    *evlog.Log
-	now    func() time.Time
-	logger *slog.Logger
+	sessions *scs.SessionManager
+	pool     *pgxpool.Pool
+	q        *db.Queries
+	log      *evlog.Log
+	now      func() time.Time
+	logger   *slog.Logger
 	// Each check of a password takes memory; more at once would let anyone exhaust it.
 	checks *semaphore.Weighted
 }
@@ -147,8 +146,12 @@ func New(pool *pgxpool.Pool, log *evlog.Log, o Options) *Service {
 	m.Cookie.HttpOnly = true
 	m.Cookie.Secure = o.Secure
 	m.Cookie.Path = "/"
-	return &Service{Sessions: m, pool: pool, q: db.New(pool), log: log, now: o.Now, logger: o.Logger, checks: semaphore.NewWeighted(4)}
+	m.Cookie.SameSite = http.SameSiteLaxMode
+	return &Service{sessions: m, pool: pool, q: db.New(pool), log: log, now: o.Now, logger: o.Logger, checks: semaphore.NewWeighted(4)}
 }
+
+// Sessions keeps sessions in PostgreSQL, their tokens hashed.
+func (s *Service) Sessions() *scs.SessionManager { return s.sessions }
 
 // Run sweeps expired sessions, links and counters until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
