@@ -30,6 +30,7 @@ func (r *iteratorForAddCases) Next() bool {
 func (r iteratorForAddCases) Values() ([]interface{}, error) {
 	return []interface{}{
 		r.rows[0].ID,
+		r.rows[0].OpenKey,
 		r.rows[0].Number,
 		r.rows[0].Township,
 		r.rows[0].PowerItem,
@@ -62,7 +63,7 @@ func (r iteratorForAddCases) Err() error {
 }
 
 func (q *Queries) AddCases(ctx context.Context, arg []AddCasesParams) (int64, error) {
-	return q.db.CopyFrom(ctx, []string{"case_file"}, []string{"id", "number", "township", "power_item", "power_grant", "mode", "title", "facts", "party_kind", "party", "place", "act_on", "filed_on", "opened_at", "stage", "stage_since", "stage_due", "decision_due", "reviewer", "decided_on", "decision", "fine_fen", "evidence_root", "closed_at", "created_by"}, &iteratorForAddCases{rows: arg})
+	return q.db.CopyFrom(ctx, []string{"case_file"}, []string{"id", "open_key", "number", "township", "power_item", "power_grant", "mode", "title", "facts", "party_kind", "party", "place", "act_on", "filed_on", "opened_at", "stage", "stage_since", "stage_due", "decision_due", "reviewer", "decided_on", "decision", "fine_fen", "evidence_root", "closed_at", "created_by"}, &iteratorForAddCases{rows: arg})
 }
 
 // iteratorForAddEvents implements pgx.CopyFromSource.

@@ -9,10 +9,10 @@ insert into case_file (id, open_key, number, township, power_item, power_grant, 
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20);
 
 -- name: AddCases :copyfrom
-insert into case_file (id, number, township, power_item, power_grant, mode, title, facts, party_kind, party, place, act_on,
+insert into case_file (id, open_key, number, township, power_item, power_grant, mode, title, facts, party_kind, party, place, act_on,
   filed_on, opened_at, stage, stage_since, stage_due, decision_due, reviewer, decided_on, decision, fine_fen, evidence_root, closed_at,
   created_by)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25);
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26);
 
 -- name: AddOfficers :copyfrom
 insert into case_officer (case_id, position, officer_id, certificate) values ($1, $2, $3, $4);
@@ -107,3 +107,6 @@ order by e.linked_at;
 -- name: CaseCounts :many
 select evidence_id, count(*) as cases from case_evidence
 where evidence_id = any(sqlc.arg(ids)::text[]) and unlinked_at is null group by evidence_id;
+
+-- name: KnownKeys :many
+select open_key::text from case_file where open_key = any(sqlc.arg(keys)::text[]);

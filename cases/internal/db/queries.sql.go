@@ -67,6 +67,7 @@ func (q *Queries) AddCase(ctx context.Context, arg AddCaseParams) error {
 
 type AddCasesParams struct {
 	ID           string
+	OpenKey      *string
 	Number       string
 	Township     string
 	PowerItem    string
@@ -549,6 +550,30 @@ func (q *Queries) GetCase(ctx context.Context, arg GetCaseParams) (GetCaseRow, e
 		&i.EvidenceCount,
 	)
 	return i, err
+}
+
+const knownKeys = `-- name: KnownKeys :many
+select open_key::text from case_file where open_key = any($1::text[])
+`
+
+func (q *Queries) KnownKeys(ctx context.Context, keys []string) ([]string, error) {
+	rows, err := q.db.Query(ctx, knownKeys, keys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var open_key string
+		if err := rows.Scan(&open_key); err != nil {
+			return nil, err
+		}
+		items = append(items, open_key)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const lastEvent = `-- name: LastEvent :one

@@ -1,0 +1,186 @@
+package cases
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+
+	"zhizheng/authority"
+	"zhizheng/cases/internal/db"
+	"zhizheng/internal/fault"
+	"zhizheng/internal/id"
+	"zhizheng/internal/pg"
+)
+
+const r16 = "行政诉讼证据规定第60条，行政复议法第46条"
+
+// Link makes an evidence record an exhibit of a case, sets a legal hold on it and writes both into its custody, in one transaction.
+// The same link with the same purpose again is no error.
+func (s *Service) Link(ctx context.Context, caseID, evidenceID, purpose string) (Exhibit, error) {
+	purpose = strings.TrimSpace(purpose)
+	if n := utf8.RuneCountInString(purpose); n < 2 || n > 200 {
+		return Exhibit{}, fault.Invalid("证明目的须为 2 至 200 个字")
+	}
+	actor := authority.ActorFrom(ctx)
+	now := s.now()
+	e := Exhibit{EvidenceID: evidenceID, Purpose: purpose, LinkedBy: actor.UserID, LinkedAt: now}
+	facts, err := s.evidence.Facts(ctx, []string{evidenceID})
+	if err != nil {
+		return Exhibit{}, err
+	}
+	err = pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
+		q := db.New(tx)
+		c, err := lock(ctx, q, caseID)
+		if err != nil {
+			return err
+		}
+		if err := mayChange(c, "关联"); err != nil {
+			return err
+		}
+		if err := mayLink(actor, c, evidenceID, facts); err != nil {
+			return err
+		}
+		switch known, err := q.Exhibit(ctx, db.ExhibitParams{CaseID: caseID, EvidenceID: evidenceID}); {
+		case err == nil && known.Purpose == purpose:
+			e = exhibitOf(known)
+			return nil
+		case err == nil:
+			return fault.Conflict("该证据已关联本案，证明目的为“%s”", known.Purpose)
+		case !errors.Is(err, pgx.ErrNoRows):
+			return fmt.Errorf("look up exhibit: %w", err)
+		}
+		err = q.AddExhibit(ctx, db.AddExhibitParams{ID: id.New(), CaseID: caseID, EvidenceID: evidenceID, Purpose: purpose,
+			LinkedBy: actor.UserID, LinkedAt: now})
+		if err != nil {
+			return fmt.Errorf("link evidence %s: %w", evidenceID, err)
+		}
+		if err := s.evidence.Linked(ctx, tx, evidenceID, caseID, purpose); err != nil {
+			return err
+		}
+		return s.event(ctx, tx, db.AddEventParams{CaseID: caseID, Kind: "linked", Stage: c.Stage, OnDay: authority.Day(now), At: now,
+			Actor: actor.UserID, Note: purpose, EvidenceID: &evidenceID}, nil)
+	})
+	return e, err
+}
+
+// Unlink takes an exhibit off a case, with the reason. The link stays readable in the case's events and in the evidence's custody,
+// and the hold stays until someone lifts it.
+func (s *Service) Unlink(ctx context.Context, caseID, evidenceID, reason string) error {
+	reason = strings.TrimSpace(reason)
+	if utf8.RuneCountInString(reason) < 2 {
+		return fault.Invalid("请写明解除关联的理由")
+	}
+	actor := authority.ActorFrom(ctx)
+	now := s.now()
+	return pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
+		q := db.New(tx)
+		c, err := lock(ctx, q, caseID)
+		if err != nil {
+			return err
+		}
+		if err := mayChange(c, "解除关联"); err != nil {
+			return err
+		}
+		n, err := q.Unlink(ctx, db.UnlinkParams{CaseID: caseID, EvidenceID: evidenceID, UnlinkedBy: &actor.UserID, UnlinkedAt: &now, UnlinkReason: &reason})
+		if err != nil {
+			return fmt.Errorf("unlink evidence %s: %w", evidenceID, err)
+		}
+		if n == 0 {
+			return fault.NotFound("本案没有关联证据 %s", evidenceID)
+		}
+		if err := s.evidence.Unlinked(ctx, tx, evidenceID, caseID, reason); err != nil {
+			return err
+		}
+		return s.event(ctx, tx, db.AddEventParams{CaseID: caseID, Kind: "unlinked", Stage: c.Stage, OnDay: authority.Day(now), At: now,
+			Actor: actor.UserID, Note: reason, EvidenceID: &evidenceID}, nil)
+	})
+}
+
+// mayChange is R16: from the decision on the set of evidence is frozen.
+func mayChange(c db.LockCaseRow, act string) error {
+	if Stage(c.Stage).Decided() {
+		return fault.Refused("R16", r16, "处罚决定作出后证据即固定，不能再%s证据", act)
+	}
+	if c.ClosedAt != nil {
+		return fault.Conflict("案件已办结（%s），不能再%s证据", Stage(c.Stage).Name(), act)
+	}
+	return nil
+}
+
+func mayLink(actor authority.Actor, c db.LockCaseRow, evidenceID string, facts map[string]Fact) error {
+	f, ok := facts[evidenceID]
+	if !ok || (f.Township == "" && actor.Townships != nil) || (f.Township != "" && !actor.Sees(f.Township)) {
+		return fault.NotFound("没有证据 %s", evidenceID)
+	}
+	if f.Township != "" && f.Township != c.Township {
+		return fault.Conflict("该证据属于另一乡镇（%s），不能关联%s的案件", f.Township, c.TownshipName)
+	}
+	return nil
+}
+
+// exhibitFacts reads the exhibits' facts before the case is locked: a transaction that waits for a second connection could starve.
+func (s *Service) exhibitFacts(ctx context.Context, caseID string) (map[string]Fact, error) {
+	linked, err := s.q.Exhibits(ctx, caseID)
+	if err != nil {
+		return nil, fmt.Errorf("read exhibits of case %s: %w", caseID, err)
+	}
+	ids := make([]string, len(linked))
+	for i, e := range linked {
+		ids[i] = e.EvidenceID
+	}
+	return s.evidence.Facts(ctx, ids)
+}
+
+// freeze fixes the exhibits at the decision and writes the decision's facts. Bytes that haven't arrived can't be frozen.
+func freeze(ctx context.Context, q *db.Queries, caseID string, facts map[string]Fact, step Step, today time.Time) ([]byte, error) {
+	linked, err := q.Exhibits(ctx, caseID)
+	if err != nil {
+		return nil, fmt.Errorf("read exhibits of case %s: %w", caseID, err)
+	}
+	frozen := make([]Frozen, 0, len(linked))
+	for _, e := range linked {
+		eid := e.EvidenceID
+		f, ok := facts[eid]
+		if !ok {
+			return nil, fault.Conflict("证据 %s 刚刚关联，请核对后再作出决定", eid)
+		}
+		if !f.Sealed {
+			return nil, fault.Conflict("证据 %s 影像待传，封存后方可作出决定", eid)
+		}
+		frozen = append(frozen, Frozen{eid, f.SHA256})
+	}
+	root := Root(frozen)
+	err = q.DecideCase(ctx, db.DecideCaseParams{ID: caseID, DecidedOn: &today, Decision: step.Decision, FineFen: step.FineFen, EvidenceRoot: root})
+	if err != nil {
+		return nil, fmt.Errorf("decide case %s: %w", caseID, err)
+	}
+	return root, nil
+}
+
+// Frozen is an exhibit as it stood at the decision.
+type Frozen struct {
+	EvidenceID string
+	SHA256     []byte
+}
+
+// Root commits to a set of exhibits: SHA-256 over "zz-exhibits" 0x00 and, in order of ids, id 0x00 SHA-256 of the bytes.
+func Root(set []Frozen) []byte {
+	set = slices.SortedFunc(slices.Values(set), func(a, b Frozen) int { return strings.Compare(a.EvidenceID, b.EvidenceID) })
+	var b bytes.Buffer
+	b.WriteString("zz-exhibits\x00")
+	for _, f := range set {
+		b.WriteString(f.EvidenceID)
+		b.WriteByte(0)
+		b.Write(f.SHA256)
+	}
+	h := sha256.Sum256(b.Bytes())
+	return h[:]
+}
