@@ -1,0 +1,88 @@
+-- name: Register :one
+insert into evidence (id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite,
+  manifest_key, modified_at, recorded_at, registered_at, object_key)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
+on conflict (sha256, size) do nothing
+returning *;
+
+-- name: ByDigest :one
+select * from evidence where sha256 = $1 and size = $2;
+
+-- name: Get :one
+select * from evidence
+where id = $1 and (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('townships')::text[]));
+
+-- name: Lock :one
+select * from evidence where id = $1 for update;
+
+-- name: Many :many
+select * from evidence
+where id = any (sqlc.arg('ids')::text[]) and (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('townships')::text[]));
+
+-- name: Seal :execrows
+update evidence set status = 'sealed', version_id = $2, checked = $3, sealed_at = $4, retain_until = $5
+where id = $1 and status = 'pending';
+
+-- name: List :many
+select * from evidence
+where (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('townships')::text[]))
+  and (sqlc.narg('status')::text is null or status = sqlc.narg('status'))
+  and (sqlc.narg('verdict')::text is null or verdict = sqlc.narg('verdict'))
+  and (sqlc.narg('recorder')::text is null or recorder = sqlc.narg('recorder'))
+  and (sqlc.narg('device_id')::text is null or device_id = sqlc.narg('device_id'))
+  and (sqlc.narg('sha256')::bytea is null or sha256 = sqlc.narg('sha256'))
+  and (sqlc.narg('q')::text is null or position(lower(sqlc.narg('q')::text) in lower(file_name || ' ' || recorder || ' ' || id)) > 0)
+  and (sqlc.narg('from_at')::timestamptz is null or recorded_at >= sqlc.narg('from_at'))
+  and (sqlc.narg('to_at')::timestamptz is null or recorded_at < sqlc.narg('to_at'))
+  and (sqlc.narg('before_at')::timestamptz is null or (recorded_at, id) < (sqlc.narg('before_at')::timestamptz, sqlc.narg('before_id')::text))
+order by recorded_at desc, id desc
+limit sqlc.arg('max_rows');
+
+-- name: Count :one
+select count(*) from evidence
+where (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('townships')::text[]))
+  and (sqlc.narg('device_id')::text is null or device_id = sqlc.narg('device_id'));
+
+-- name: AddCustody :exec
+insert into custody (id, evidence_id, at, kind, actor, session, case_id, reason, until, log_key)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+
+-- name: Custody :many
+select * from custody
+where evidence_id = $1
+  and (sqlc.narg('after_at')::timestamptz is null or (at, id) > (sqlc.narg('after_at')::timestamptz, sqlc.narg('after_id')::text))
+order by at, id
+limit sqlc.arg('max_rows');
+
+-- name: LastCustody :one
+-- the latest act of a kind by an actor in a session, to log a view once a window
+select at from custody
+where evidence_id = $1 and kind = $2 and actor = $3 and session = $4
+order by at desc limit 1;
+
+-- name: SaveFacts :execrows
+update evidence set media = $2, verdict = $3, recorded_at = coalesce(sqlc.narg('created_at')::timestamptz, recorded_at) where id = $1;
+
+-- name: SetPoster :execrows
+update evidence set poster_key = $2 where id = $1;
+
+-- name: SetRestricted :execrows
+update evidence set restricted = $2 where id = $1;
+
+-- name: AddHold :execrows
+insert into evidence_hold (id, evidence_id, case_id, reason, set_by, set_at)
+values ($1, $2, $3, $4, $5, $6)
+on conflict do nothing;
+
+-- name: LiftHold :execrows
+update evidence_hold set lifted_by = $3, lifted_at = $4, lift_reason = $5
+where evidence_id = $1 and case_id = $2 and lifted_at is null;
+
+-- name: OpenHolds :one
+select count(*) from evidence_hold where evidence_id = $1 and lifted_at is null;
+
+-- name: SetHoldState :exec
+update evidence set hold_state = $2 where id = $1;
+
+-- name: HoldsToSettle :many
+select id from evidence where hold_state in ('pending', 'lifting') and status = 'sealed' order by id limit $1;
