@@ -1,0 +1,93 @@
+package evidence
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"zhizheng/evidence/internal/db"
+	"zhizheng/internal/fault"
+)
+
+// Filter narrows a list; zero fields don't.
+type Filter struct {
+	Status, Verdict, Recorder, DeviceID string
+	SHA256                              string // hex
+	Query                               string // part of file name, serial or id
+	From, To                            *time.Time
+}
+
+// Page is a part of a list; Next is "" at the end.
+type Page[T any] struct {
+	Items []T
+	Next  string
+}
+
+// List gives records newest first. The cursor names the last record's time and id, so that records arriving meanwhile shift nothing.
+func (k *Keeper) List(ctx context.Context, s Scope, f Filter, cursor string, limit int) (Page[Record], error) {
+	at, after, err := readCursor(cursor)
+	if err != nil {
+		return Page[Record]{}, err
+	}
+	var digest []byte
+	if f.SHA256 != "" {
+		if digest, err = hex.DecodeString(f.SHA256); err != nil || len(digest) != 32 {
+			return Page[Record]{}, fault.Invalid("sha256 应为 64 位十六进制")
+		}
+	}
+	rows, err := db.New(k.pool).List(ctx, db.ListParams{
+		Townships: s.Townships, Status: opt(f.Status), Verdict: opt(f.Verdict), Recorder: opt(f.Recorder), DeviceID: opt(f.DeviceID),
+		Sha256: digest, Q: opt(strings.ToLower(strings.TrimSpace(f.Query))), FromAt: f.From, ToAt: f.To,
+		BeforeAt: at, BeforeID: opt(after), MaxRows: int32(limit + 1),
+	})
+	if err != nil {
+		return Page[Record]{}, fmt.Errorf("list evidence: %w", err)
+	}
+	var p Page[Record]
+	for i, r := range rows {
+		if i == limit {
+			last := p.Items[limit-1]
+			p.Next = makeCursor(last.RecordedAt, string(last.ID))
+			break
+		}
+		p.Items = append(p.Items, record(r))
+	}
+	return p, nil
+}
+
+// CountOf says how many records a device has, inside the scope.
+func (k *Keeper) CountOf(ctx context.Context, s Scope, deviceID string) (int64, error) {
+	n, err := db.New(k.pool).Count(ctx, db.CountParams{Townships: s.Townships, DeviceID: opt(deviceID)})
+	if err != nil {
+		return 0, fmt.Errorf("count evidence: %w", err)
+	}
+	return n, nil
+}
+
+func opt(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// A cursor is time and id of the last row, to the microsecond that PostgreSQL keeps.
+func makeCursor(at time.Time, id string) string {
+	return base64.RawURLEncoding.EncodeToString([]byte(at.UTC().Format(time.RFC3339Nano) + " " + id))
+}
+
+func readCursor(c string) (*time.Time, string, error) {
+	if c == "" {
+		return nil, "", nil
+	}
+	b, err := base64.RawURLEncoding.DecodeString(c)
+	at, id, ok := strings.Cut(string(b), " ")
+	t, terr := time.Parse(time.RFC3339Nano, at)
+	if err != nil || terr != nil || !ok {
+		return nil, "", fault.Invalid("cursor 无效，请从第一页重新开始")
+	}
+	return &t, id, nil
+}
