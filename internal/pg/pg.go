@@ -125,6 +125,9 @@ func InTx(ctx context.Context, db Beginner, fn func(tx *Tx) error) error {
 	return nil
 }
 
+// Away is what InTx does to an error, for those who run transactions of their own.
+func Away(err error) error { return away(err) }
+
 // away turns a lost database into a fault that tells the caller to try again.
 func away(err error) error {
 	var f *fault.Error
