@@ -155,7 +155,7 @@ func own(ctx context.Context) (*pgServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := runDir()
+	dir, err := binaryDir()
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -81,5 +82,8 @@ func runDir() (string, error) {
 	dir := filepath.Join(b, fmt.Sprintf("run-%d-%s", os.Getpid(), filepath.Base(making)[4:]))
 	return dir, os.Rename(making, dir)
 }
+
+// binaryDir is the run folder of this test binary.
+var binaryDir = sync.OnceValues(runDir)
 
 var alive []*os.File
