@@ -1,127 +1,231 @@
-// Package manifest owns the bytes that a docking station or recorder signs about one file, before the file itself travels. It is
-// pure and shared by the agent and the server. It promises that what it accepts has exactly one encoding, and it never decides
-// whether a key is to be trusted.
+// Package manifest owns the bytes by which a docking station (or a recorder with a key of its own) states what it found: one
+// signed manifest a file. It is pure and shared by the agent and the server. It promises one encoding for one manifest, so that the
+// hash that the next manifest carries is unambiguous; it never decides whose keys count.
 //
-// Read manifest.go for what a manifest says, sign.go for how it is signed, parts.go for how a file is cut.
+// A signed manifest is the CBOR array [manifest bytes, signature]; the signature is Ed25519 over "zhizheng/manifest/v1" 0x00 ‖
+// manifest bytes. Times are Unix milliseconds.
 package manifest
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/sha256"
+	"crypto/x509"
 	"errors"
 	"fmt"
-	"time"
+	"hash"
 
 	"github.com/fxamacker/cbor/v2"
 )
 
-// Version of the format. Another version is another decoder, never a change of this one.
+// Version of the encoding.
 const Version = 1
 
-// Bounds of what is accepted. A file name on any file system is at most 255 bytes (ext4) or 255 UTF-16 units (exFAT).
+// Limits of what is accepted.
 const (
-	MaxSigned   = 4096
-	maxName     = 1024
-	maxRecorder = 80
+	MaxEncoded  = 16 << 10
+	maxFileName = 4096 // bytes; 255 a path element is what file systems allow
+	maxSerial   = 80
+	MaxParts    = 10_000
+	MaxSize     = 5 << 40 // S3's largest object
 )
 
-// Manifest is a signed statement about one file. As bytes it is a deterministic CBOR map (RFC 8949 §4.2) with these integer keys.
-// The chain belongs to the signing key: (KeyID, Epoch, Counter) names one manifest, Prev is the hash of the one before it.
+const context = "zhizheng/manifest/v1\x00"
+
+// Manifest says what one file on a card was, and where it stands in the signer's own chain.
 type Manifest struct {
-	Version        uint64   `cbor:"1,keyasint"`
-	KeyID          [32]byte `cbor:"2,keyasint"`  // SHA-256 of the signer's SubjectPublicKeyInfo
-	Epoch          int64    `cbor:"3,keyasint"`  // of the signer's counter; a new one each time the counter's memory was lost
-	Counter        int64    `cbor:"4,keyasint"`  // 1, 2, 3 … within the epoch
-	Prev           [32]byte `cbor:"5,keyasint"`  // Hash of the manifest before it in this epoch, zero for the first
-	Recorder       string   `cbor:"6,keyasint"`  // serial of the recorder the file is from, "" when unknown
-	Name           []byte   `cbor:"7,keyasint"`  // file name with its folders below the card's root, byte for byte
-	Size           int64    `cbor:"8,keyasint"`  //
-	ModifiedMS     int64    `cbor:"9,keyasint"`  // the file's own time, Unix milliseconds
-	SHA256         [32]byte `cbor:"10,keyasint"` // of the whole file
-	PartSize       int64    `cbor:"11,keyasint"` //
-	Composite      [32]byte `cbor:"12,keyasint"` // SHA-256 of the concatenated SHA-256 of the parts, see parts.go
-	WallMS         int64    `cbor:"13,keyasint"` // the signer's clock, Unix milliseconds, right or wrong
-	MonotonicMS    int64    `cbor:"14,keyasint"` // since the signer's machine started
-	CheckpointSize int64    `cbor:"15,keyasint"` // last checkpoint of the log that the signer saw; 0 when it has seen none
-	CheckpointRoot [32]byte `cbor:"16,keyasint"` // it bounds the manifest's time from below
+	Version    int    `cbor:"1,keyasint"`
+	KeyID      []byte `cbor:"2,keyasint"` // SHA-256 of the signer's SubjectPublicKeyInfo
+	Epoch      uint64 `cbor:"3,keyasint"` // boot epoch: rises when the signer has lost its counter
+	Counter    uint64 `cbor:"4,keyasint"` // rises by one a manifest within an epoch, from 1
+	Prev       []byte `cbor:"5,keyasint"` // hash of the signer's previous manifest, empty for the first of all
+	Recorder   string `cbor:"6,keyasint"` // serial number, "" when unknown
+	FileName   []byte `cbor:"7,keyasint"` // path on the card, bytes as they are
+	Size       int64  `cbor:"8,keyasint"`
+	ModifiedAt int64  `cbor:"9,keyasint"` // of the file, 0 when unknown
+	SHA256     []byte `cbor:"10,keyasint"`
+	PartSize   int64  `cbor:"11,keyasint"`
+	Composite  []byte `cbor:"12,keyasint"`           // SHA-256 of the concatenated SHA-256 digests of the parts
+	At         int64  `cbor:"13,keyasint"`           // wall clock of the signer
+	Monotonic  int64  `cbor:"14,keyasint"`           // milliseconds since the signer's boot
+	Checkpoint []byte `cbor:"15,keyasint,omitempty"` // the last checkpoint the signer saw: SHA-256 of the signed note
+}
+
+type signed struct {
+	_         struct{} `cbor:",toarray"`
+	Manifest  []byte
+	Signature []byte
 }
 
 var (
-	enc = must(cbor.CoreDetEncOptions().EncMode())
-	dec = must(cbor.DecOptions{
-		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
-		IndefLength:       cbor.IndefLengthForbidden,
-		TagsMd:            cbor.TagsForbidden,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-		MaxNestedLevels:   4,
-	}.DecMode())
+	encode = must(cbor.CoreDetEncOptions().EncMode())
+	decode = must(cbor.DecOptions{DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
+		MaxNestedLevels: 4, ExtraReturnErrors: cbor.ExtraDecErrorUnknownField, DefaultByteStringType: nil}.DecMode())
 )
 
 func must[T any](v T, err error) T {
 	if err != nil {
-		panic(err) // options are constants of this file
+		panic(err) // options are constants: this can only fail on a change of the library
 	}
 	return v
 }
 
-// Encode gives the manifest's bytes, after the same checks that Decode makes.
-func (m Manifest) Encode() ([]byte, error) {
-	if err := m.check(); err != nil {
-		return nil, err
+// PartSize gives the size of the parts for a file: 5 MiB, larger where 10,000 parts wouldn't do.
+func PartSize(size int64) int64 {
+	const mib = 1 << 20
+	part := int64(5 * mib)
+	for size > part*MaxParts {
+		part *= 2
 	}
-	b, err := enc.Marshal(m)
-	if err != nil {
-		return nil, fmt.Errorf("encode manifest: %w", err)
-	}
-	return b, nil
+	return part
 }
 
-// Decode reads a manifest and refuses bytes that are not exactly what Encode gives for it.
-func Decode(b []byte) (Manifest, error) {
-	if len(b) > MaxSigned {
-		return Manifest{}, fmt.Errorf("decode manifest: %d bytes, at most %d", len(b), MaxSigned)
+// Parts says how many parts a file has; an empty file has none.
+func Parts(size, partSize int64) int {
+	return int((size + partSize - 1) / partSize)
+}
+
+// Composite is SHA-256 over the parts' digests, as S3 computes a COMPOSITE checksum.
+func Composite(parts [][]byte) [32]byte {
+	h := sha256.New()
+	for _, p := range parts {
+		h.Write(p)
+	}
+	return [32]byte(h.Sum(nil))
+}
+
+// KeyID names a public key: SHA-256 of its SubjectPublicKeyInfo.
+func KeyID(pub ed25519.PublicKey) ([]byte, error) {
+	spki, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		return nil, fmt.Errorf("key id: %w", err)
+	}
+	sum := sha256.Sum256(spki)
+	return sum[:], nil
+}
+
+// Sign encodes and signs a manifest. It answers the signed bytes and the hash that the next manifest's Prev carries.
+func Sign(m Manifest, key ed25519.PrivateKey) (raw []byte, hash [32]byte, err error) {
+	m.Version = Version
+	if err := m.check(); err != nil {
+		return nil, hash, err
+	}
+	body, err := encode.Marshal(m)
+	if err != nil {
+		return nil, hash, fmt.Errorf("encode manifest: %w", err)
+	}
+	raw, err = encode.Marshal(signed{Manifest: body, Signature: ed25519.Sign(key, append([]byte(context), body...))})
+	if err != nil {
+		return nil, hash, fmt.Errorf("encode manifest: %w", err)
+	}
+	return raw, sha256.Sum256(body), nil
+}
+
+// Signed is a manifest read from bytes whose signature is yet to be checked.
+type Signed struct {
+	Manifest
+	Hash      [32]byte // of the manifest bytes
+	body, sig []byte
+}
+
+// Parse reads a signed manifest. It refuses anything but the one encoding, unknown fields included.
+func Parse(raw []byte) (Signed, error) {
+	if len(raw) > MaxEncoded {
+		return Signed{}, fmt.Errorf("manifest has %d bytes, more than %d", len(raw), MaxEncoded)
+	}
+	var s signed
+	if err := decode.Unmarshal(raw, &s); err != nil {
+		return Signed{}, fmt.Errorf("read signed manifest: %w", err)
 	}
 	var m Manifest
-	if err := dec.Unmarshal(b, &m); err != nil {
-		return Manifest{}, fmt.Errorf("decode manifest: %w", err)
+	if err := decode.Unmarshal(s.Manifest, &m); err != nil {
+		return Signed{}, fmt.Errorf("read manifest: %w", err)
 	}
-	again, err := m.Encode()
+	if err := m.check(); err != nil {
+		return Signed{}, err
+	}
+	body, err := encode.Marshal(m)
 	if err != nil {
-		return Manifest{}, fmt.Errorf("decode manifest: %w", err)
+		return Signed{}, fmt.Errorf("encode manifest: %w", err)
 	}
-	if !bytes.Equal(b, again) {
-		return Manifest{}, errors.New("decode manifest: not the deterministic encoding")
+	outer, err := encode.Marshal(s)
+	if err != nil {
+		return Signed{}, fmt.Errorf("encode manifest: %w", err)
 	}
-	return m, nil
+	if !bytes.Equal(body, s.Manifest) || !bytes.Equal(outer, raw) {
+		return Signed{}, errors.New("manifest is not in its one encoding")
+	}
+	return Signed{Manifest: m, Hash: sha256.Sum256(body), body: body, sig: s.Signature}, nil
+}
+
+// Verify checks the signature.
+func (s Signed) Verify(pub ed25519.PublicKey) bool {
+	return len(pub) == ed25519.PublicKeySize && ed25519.Verify(pub, append([]byte(context), s.body...), s.sig)
 }
 
 func (m Manifest) check() error {
 	switch {
 	case m.Version != Version:
-		return fmt.Errorf("manifest version %d is unknown", m.Version)
-	case m.Epoch < 0 || m.Counter < 1:
-		return errors.New("manifest counter starts at 1 in an epoch of 0 or more")
-	case (m.Counter == 1) != (m.Prev == [32]byte{}):
-		return errors.New("the first manifest of an epoch, and only that, has no previous one")
-	case len(m.Name) == 0 || len(m.Name) > maxName:
-		return fmt.Errorf("file name has %d bytes, 1 to %d are allowed", len(m.Name), maxName)
-	case len(m.Recorder) > maxRecorder:
-		return fmt.Errorf("recorder serial has %d bytes, at most %d", len(m.Recorder), maxRecorder)
-	case m.Size < 0:
-		return errors.New("size is negative")
-	case m.MonotonicMS < 0 || m.CheckpointSize < 0:
-		return errors.New("monotonic time or checkpoint size is negative")
-	case (m.CheckpointSize == 0) != (m.CheckpointRoot == [32]byte{}):
-		return errors.New("a checkpoint has a size and a root, or neither")
+		return fmt.Errorf("manifest version %d is not known", m.Version)
+	case len(m.KeyID) != 32 || len(m.SHA256) != 32 || len(m.Composite) != 32:
+		return errors.New("key id, sha256 and composite have 32 bytes each")
+	case len(m.Prev) != 0 && len(m.Prev) != 32, len(m.Checkpoint) != 0 && len(m.Checkpoint) != 32:
+		return errors.New("previous hash and checkpoint have 32 bytes or none")
+	case m.Counter == 0:
+		return errors.New("counters begin at 1")
+	case m.Size < 0 || m.Size > MaxSize:
+		return fmt.Errorf("size %d is outside 0 … %d", m.Size, int64(MaxSize))
+	case m.PartSize != PartSize(m.Size):
+		return fmt.Errorf("part size %d is not %d, the one for this size", m.PartSize, PartSize(m.Size))
+	case len(m.FileName) == 0 || len(m.FileName) > maxFileName:
+		return fmt.Errorf("file name has %d bytes, not 1 … %d", len(m.FileName), maxFileName)
+	case len(m.Recorder) > maxSerial:
+		return fmt.Errorf("recorder serial has more than %d bytes", maxSerial)
 	}
-	return CheckParts(m.Size, m.PartSize)
+	return nil
 }
 
-// Hash is what the next manifest of the chain names as previous: SHA-256 of the encoded manifest, without signature.
-func Hash(encoded []byte) [32]byte { return sha256.Sum256(encoded) }
+// Hasher computes a file's digest and its parts' digests in one pass.
+type Hasher struct {
+	whole, part hash.Hash
+	partSize    int64
+	inPart      int64
+	Size        int64
+	digests     [][]byte
+}
 
-// Modified is the file's own time.
-func (m Manifest) Modified() time.Time { return time.UnixMilli(m.ModifiedMS).UTC() }
+// NewHasher hashes a file that has size bytes now.
+func NewHasher(size int64) *Hasher {
+	return &Hasher{whole: sha256.New(), part: sha256.New(), partSize: PartSize(size)}
+}
 
-// Wall is the signer's clock when it signed.
-func (m Manifest) Wall() time.Time { return time.UnixMilli(m.WallMS).UTC() }
+// Write never fails.
+func (h *Hasher) Write(p []byte) (int, error) {
+	n := len(p)
+	h.whole.Write(p)
+	h.Size += int64(n)
+	for len(p) > 0 {
+		take := min(int64(len(p)), h.partSize-h.inPart)
+		h.part.Write(p[:take])
+		h.inPart += take
+		p = p[take:]
+		if h.inPart == h.partSize {
+			h.endPart()
+		}
+	}
+	return n, nil
+}
+
+func (h *Hasher) endPart() {
+	h.digests = append(h.digests, h.part.Sum(nil))
+	h.part.Reset()
+	h.inPart = 0
+}
+
+// Sum ends the file. Composite of an empty file is the digest of nothing.
+func (h *Hasher) Sum() (whole, composite [32]byte, parts [][]byte) {
+	if h.inPart > 0 {
+		h.endPart()
+	}
+	return [32]byte(h.whole.Sum(nil)), Composite(h.digests), h.digests
+}
