@@ -159,3 +159,34 @@ func CheckConsistency(proof []Hash, old int64, oldRoot Hash, size int64, root Ha
 	}
 	return tlog.CheckTree(proof, size, root, old, oldRoot)
 }
+
+// RootFromTiles reckons the root of a tree from the partial tiles at its right edge. It takes them as they are: compare the result.
+func RootFromTiles(size int64, t Tiles) (Hash, error) {
+	e := Edge{}
+	root, has := Hash{}, false
+	for level := 0; size > 0; level++ {
+		if w := int(size % TileWidth); w > 0 {
+			b, err := t(level, size/TileWidth, w)
+			if err != nil {
+				return Hash{}, err
+			}
+			hs, err := Split(b)
+			if err != nil || len(hs) != w {
+				return Hash{}, fmt.Errorf("tile %s has %d bytes", TilePath(level, size/TileWidth, w), len(b))
+			}
+			e = Edge{}
+			for _, h := range hs {
+				e.Append(h)
+			}
+			if has {
+				e.Hashes = append(e.Hashes, root)
+			}
+			root, has = e.Root(), true
+		}
+		size /= TileWidth
+	}
+	if !has {
+		return e.Root(), nil
+	}
+	return root, nil
+}

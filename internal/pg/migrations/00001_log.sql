@@ -37,6 +37,8 @@ insert into log_head (size, edge) values (0, '');
 create table log_entry (
   seq bigint primary key check (seq >= 0),
   key text collate "C" not null unique check (octet_length(key) between 1 and 200),
+  -- binds the key to the leaf, whose bytes don't hold it: the first 8 bytes of SHA-256(leaf_hash, key)
+  key_sum bytea not null check (octet_length(key_sum) = 8),
   subject bytea not null check (octet_length(subject) = 16),
   counter bigint not null check (counter >= 1),
   leaf_hash bytea not null check (octet_length(leaf_hash) = 32),

@@ -1,0 +1,193 @@
+package evlog
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"zhizheng/evidence/chain"
+	"zhizheng/evidence/evlog/internal/db"
+	"zhizheng/internal/pg"
+)
+
+// maxFindings ends the list of a report, not the audit: a log with that many is not read finding by finding.
+const maxFindings = 1000
+
+// Finding is one thing in the log that doesn't hold.
+type Finding struct {
+	Where string // "leaf 12", "tile/0/003", "checkpoint 4711"
+	What  string // zh-CN
+}
+
+func (f Finding) String() string { return f.Where + "：" + f.What }
+
+// AuditReport is what an audit saw. The log holds if Findings is empty.
+type AuditReport struct {
+	Entries     int64
+	Subjects    int64
+	Erased      int64 // leaves without payload
+	Checkpoints int64
+	Root        chain.Hash // over all leaves, from their bytes
+	Findings    []Finding
+	More        int64 // findings beyond the list
+	Took        time.Duration
+}
+
+// Audit reckons the whole log again from the leaves' bytes: every leaf hash, every subject's chain, every commitment, every tile, the
+// head, every checkpoint with its signature, and what the signer remembers. It reads one snapshot in pages, so it may run while
+// the log grows; it needs memory for the heads of all subjects.
+func (l *Log) Audit(ctx context.Context) (AuditReport, error) {
+	began := l.now()
+	a := &audit{l: l, heads: map[chain.SubjectID]auditHead{}, want: map[int64][]wanted{}}
+	tx, err := l.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	if err != nil {
+		return AuditReport{}, pg.Away(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // nothing was written
+	// Asked before the snapshot is taken: the signer knows nothing that is not in it by then.
+	if a.signer, err = l.signer.State(ctx); err != nil {
+		return AuditReport{}, err
+	}
+	if err := a.run(ctx, db.New(tx)); err != nil {
+		return AuditReport{}, pg.Away(fmt.Errorf("audit log: %w", err))
+	}
+	a.rep.Took = l.now().Sub(began)
+	return a.rep, nil
+}
+
+func (a *audit) run(ctx context.Context, q *db.Queries) error {
+	head, err := q.Head(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.expectCheckpoints(ctx, q); err != nil {
+		return err
+	}
+	if err := a.leaves(ctx, q); err != nil {
+		return err
+	}
+	if err := a.tiles(ctx, q); err != nil {
+		return err
+	}
+	a.rep.Root = a.edge.Root()
+	a.rep.Subjects = int64(len(a.heads))
+	if head.Size != a.edge.Size || string(head.Edge) != string(a.edge.Bytes()) {
+		a.find("log_head", "头行记%d条，实有%d条，或右缘与重算不符", head.Size, a.edge.Size)
+	}
+	for _, at := range a.want {
+		for _, w := range at {
+			a.find(w.where, "声明有%d条，日志只有%d条", w.size, a.edge.Size)
+		}
+	}
+	payloads, err := q.CountPayloads(ctx)
+	if err != nil {
+		return err
+	}
+	if payloads != a.found {
+		a.find("log_payload", "有%d份内容，其中%d份属于某一叶", payloads, a.found)
+	}
+	return nil
+}
+
+// expectCheckpoints collects the roots that the tree must have had at certain sizes.
+func (a *audit) expectCheckpoints(ctx context.Context, q *db.Queries) error {
+	kept, err := q.Checkpoints(ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range kept {
+		a.rep.Checkpoints++
+		a.expectNote(fmt.Sprint("checkpoint ", c.Size), c.Size, c.Root, c.Note)
+	}
+	p, err := q.Publisher(ctx)
+	if err != nil {
+		return err
+	}
+	if p.Note != nil {
+		a.expectNote("published checkpoint", p.Size, p.Root, *p.Note)
+	} else if p.Size != 0 || p.Root != nil {
+		a.find("published checkpoint", "缺少签名文本")
+	}
+	a.expect("signer", a.signer.Size, a.signer.Root)
+	return nil
+}
+
+func (a *audit) expectNote(where string, size int64, root []byte, note string) {
+	c, err := chain.OpenCheckpoint([]byte(note), a.l.verifier)
+	if err != nil {
+		a.find(where, "签名不成立：%v", err)
+		return
+	}
+	if c.Size != size || string(c.Root[:]) != string(root) {
+		a.find(where, "所存大小或根与签名文本不符")
+	}
+	a.expect(where, c.Size, c.Root)
+}
+
+func (a *audit) leaves(ctx context.Context, q *db.Queries) error {
+	a.meet()
+	for {
+		rows, err := q.EntriesToAudit(ctx, db.EntriesToAuditParams{First: a.next, Most: 2048})
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		for _, r := range rows {
+			a.leaf(r)
+		}
+	}
+}
+
+// tiles compares what is stored with what the leaves gave. Tiles that are one too many are found by their number.
+func (a *audit) tiles(ctx context.Context, q *db.Queries) error {
+	stored, err := q.CountTiles(ctx)
+	if err != nil {
+		return err
+	}
+	var expected int64
+	below := a.roots
+	for level := 0; len(below) > 0; level++ {
+		expected += int64(len(below))
+		if err := a.tilesOf(ctx, q, level, below); err != nil {
+			return err
+		}
+		var above []tileSum
+		for i := 0; i+chain.TileWidth <= len(below); i += chain.TileWidth {
+			hs := make([]chain.Hash, chain.TileWidth)
+			for j := range hs {
+				hs[j] = below[i+j].root
+			}
+			above = append(above, sumOf(chain.Join(hs)))
+		}
+		below = above
+	}
+	if stored != expected {
+		a.find("log_tile", "应有%d块完整瓦片，实有%d块", expected, stored)
+	}
+	return nil
+}
+
+func (a *audit) tilesOf(ctx context.Context, q *db.Queries, level int, want []tileSum) error {
+	for first := int64(0); first < int64(len(want)); {
+		rows, err := q.TilesOfLevel(ctx, db.TilesOfLevelParams{Level: int16(level), First: first, Most: 256})
+		if err != nil {
+			return err
+		}
+		past := min(first+256, int64(len(want)))
+		for _, r := range rows {
+			if r.Idx != first || first >= past {
+				break
+			}
+			if got := sumOf(r.Hashes); got != want[first] || string(r.Root) != string(got.root[:]) {
+				a.find(chain.TilePath(level, first, chain.TileWidth), "与叶重算的结果不符")
+			}
+			first++
+		}
+		if first < past {
+			a.find(chain.TilePath(level, first, chain.TileWidth), "缺失")
+			first++
+		}
+	}
+	return nil
+}

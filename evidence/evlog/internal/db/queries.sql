@@ -1,0 +1,110 @@
+-- name: LockHead :one
+select size, edge from log_head where one for update;
+
+-- name: Head :one
+select size, edge from log_head where one;
+
+-- name: UpdateHead :exec
+update log_head set size = sqlc.arg(size), edge = sqlc.arg(edge) where one;
+
+-- name: EntriesByKeys :many
+select e.seq, e.key, e.subject, e.leaf_hash, e.bytes, p.salt, p.payload
+from log_entry e
+left join log_payload p using (seq)
+where e.key = any(sqlc.arg(keys)::text[]);
+
+-- name: SubjectHeads :many
+select e.subject, e.counter, e.leaf_hash
+from log_entry e
+where (e.subject, e.counter) in (
+  -- one step down the unique index for each subject
+  select s.subject, (select max(l.counter) from log_entry l where l.subject = s.subject)
+  from unnest(sqlc.arg(subjects)::bytea[]) as s (subject)
+);
+
+-- name: InsertEntries :exec
+insert into log_entry (seq, key, key_sum, subject, counter, leaf_hash, bytes)
+select unnest(sqlc.arg(seqs)::bigint[]), unnest(sqlc.arg(keys)::text[]), unnest(sqlc.arg(key_sums)::bytea[]), unnest(sqlc.arg(subjects)::bytea[]), unnest(sqlc.arg(counters)::bigint[]),
+  unnest(sqlc.arg(leaf_hashes)::bytea[]), unnest(sqlc.arg(bytes)::bytea[]);
+
+-- name: InsertPayloads :exec
+insert into log_payload (seq, salt, payload)
+select unnest(sqlc.arg(seqs)::bigint[]), unnest(sqlc.arg(salts)::bytea[]), unnest(sqlc.arg(payloads)::bytea[]);
+
+-- name: InsertTile :exec
+insert into log_tile (level, idx, root, hashes) values (sqlc.arg(level), sqlc.arg(idx), sqlc.arg(root), sqlc.arg(hashes));
+
+-- name: LeafHashes :many
+select leaf_hash from log_entry where seq >= sqlc.arg(first) and seq < sqlc.arg(past) order by seq;
+
+-- name: TileRoots :many
+select root from log_tile where level = sqlc.arg(level) and idx >= sqlc.arg(first) and idx < sqlc.arg(past) order by idx;
+
+-- name: TileHashes :one
+select hashes from log_tile where level = sqlc.arg(level) and idx = sqlc.arg(idx);
+
+-- name: TilesOfLevel :many
+select idx, root, hashes from log_tile where level = sqlc.arg(level) and idx >= sqlc.arg(first) order by idx limit sqlc.arg(most);
+
+-- name: CountTiles :one
+select count(*) from log_tile;
+
+-- name: CountPayloads :one
+select count(*) from log_payload;
+
+-- name: EntryByKey :one
+select e.seq, e.key, e.leaf_hash, e.bytes, p.salt, p.payload
+from log_entry e
+left join log_payload p using (seq)
+where e.key = sqlc.arg(key);
+
+-- name: EntriesBySubject :many
+select e.seq, e.key, e.leaf_hash, e.bytes, p.salt, p.payload
+from log_entry e
+left join log_payload p using (seq)
+where e.subject = sqlc.arg(subject)
+order by e.counter;
+
+-- name: EntriesBySeq :many
+select e.seq, e.key, e.leaf_hash, e.bytes, p.salt, p.payload
+from log_entry e
+left join log_payload p using (seq)
+where e.seq = any(sqlc.arg(seqs)::bigint[])
+order by e.seq;
+
+-- name: EntriesBefore :many
+select e.seq, e.key, e.leaf_hash, e.bytes, p.salt, p.payload
+from log_entry e
+left join log_payload p using (seq)
+where e.seq < sqlc.arg(before)
+order by e.seq desc
+limit sqlc.arg(most);
+
+-- name: EntryBytes :many
+select bytes from log_entry where seq >= sqlc.arg(first) and seq < sqlc.arg(past) order by seq;
+
+-- name: EntriesToAudit :many
+select e.seq, e.key, e.key_sum, e.subject, e.counter, e.leaf_hash, e.bytes, p.salt, p.payload
+from log_entry e
+left join log_payload p using (seq)
+where e.seq >= sqlc.arg(first)
+order by e.seq
+limit sqlc.arg(most);
+
+-- name: LockPublisher :one
+select size, root, note, at from log_publisher where one for update skip locked;
+
+-- name: Publisher :one
+select size, root, note, at from log_publisher where one;
+
+-- name: UpdatePublisher :exec
+update log_publisher set size = sqlc.arg(size), root = sqlc.arg(root), note = sqlc.arg(note), at = sqlc.arg(at) where one;
+
+-- name: KeepCheckpoint :exec
+insert into log_checkpoint (size, root, note, at)
+select sqlc.arg(size), sqlc.arg(root), sqlc.arg(note), sqlc.arg(at)
+where not exists (select from log_checkpoint c where c.at > sqlc.arg(at)::timestamptz - interval '1 minute')
+on conflict (size) do nothing;
+
+-- name: Checkpoints :many
+select size, root, note, at from log_checkpoint order by size;

@@ -1,0 +1,126 @@
+package evlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"zhizheng/evidence/chain"
+	"zhizheng/evidence/evlog/internal/db"
+	"zhizheng/internal/fault"
+	"zhizheng/internal/pg"
+)
+
+// Leaf is a stored leaf. Salt and Payload are nil once erased.
+type Leaf struct {
+	Seq     int64 // index in the tree, from 0
+	Key     string
+	Hash    chain.Hash
+	Bytes   []byte
+	Salt    []byte
+	Payload []byte
+}
+
+// Decode reads the leaf's bytes.
+func (f Leaf) Decode() (chain.Leaf, error) { return chain.DecodeLeaf(f.Bytes) }
+
+// Disclosure is the leaf with what it commits to, for receipts and bundles.
+func (f Leaf) Disclosure() chain.Disclosure {
+	return chain.Disclosure{Leaf: f.Bytes, Salt: f.Salt, Payload: f.Payload}
+}
+
+func leafOf(seq int64, key string, hash, b, salt, payload []byte) Leaf {
+	return Leaf{Seq: seq, Key: key, Hash: chain.Hash(hash), Bytes: b, Salt: salt, Payload: payload}
+}
+
+// ByKey gives the leaf of an idempotency key, fault.NotFound if there is none.
+func (l *Log) ByKey(ctx context.Context, key string) (Leaf, error) {
+	return byKey(ctx, l.q, key)
+}
+
+// ByKeyTx is ByKey within a transaction. Entries that are only queued are not there yet.
+func (l *Log) ByKeyTx(ctx context.Context, tx pgx.Tx, key string) (Leaf, error) {
+	return byKey(ctx, db.New(tx), key)
+}
+
+func byKey(ctx context.Context, q *db.Queries, key string) (Leaf, error) {
+	r, err := q.EntryByKey(ctx, key)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Leaf{}, fault.NotFound("存证日志中没有该条目")
+	}
+	if err != nil {
+		return Leaf{}, pg.Away(fmt.Errorf("read log entry: %w", err))
+	}
+	return leafOf(r.Seq, r.Key, r.LeafHash, r.Bytes, r.Salt, r.Payload), nil
+}
+
+// SubjectLeaves gives all leaves of a subject in order of its counter.
+func (l *Log) SubjectLeaves(ctx context.Context, s chain.Subject) ([]Leaf, error) {
+	id := s.Opaque()
+	rows, err := l.q.EntriesBySubject(ctx, id[:])
+	if err != nil {
+		return nil, pg.Away(fmt.Errorf("read leaves of a subject: %w", err))
+	}
+	out := make([]Leaf, len(rows))
+	for i, r := range rows {
+		out[i] = leafOf(r.Seq, r.Key, r.LeafHash, r.Bytes, r.Salt, r.Payload)
+	}
+	return out, nil
+}
+
+// BySeq gives the leaves with these indexes, in order; those that don't exist are absent.
+func (l *Log) BySeq(ctx context.Context, seqs []int64) ([]Leaf, error) {
+	rows, err := l.q.EntriesBySeq(ctx, seqs)
+	if err != nil {
+		return nil, pg.Away(fmt.Errorf("read leaves: %w", err))
+	}
+	out := make([]Leaf, len(rows))
+	for i, r := range rows {
+		out[i] = leafOf(r.Seq, r.Key, r.LeafHash, r.Bytes, r.Salt, r.Payload)
+	}
+	return out, nil
+}
+
+// Before gives up to limit leaves with an index below before, newest first. The newest of all come before math.MaxInt64.
+func (l *Log) Before(ctx context.Context, before int64, limit int) ([]Leaf, error) {
+	rows, err := l.q.EntriesBefore(ctx, db.EntriesBeforeParams{Before: before, Most: int32(min(limit, 1000))})
+	if err != nil {
+		return nil, pg.Away(fmt.Errorf("read leaves: %w", err))
+	}
+	out := make([]Leaf, len(rows))
+	for i, r := range rows {
+		out[i] = leafOf(r.Seq, r.Key, r.LeafHash, r.Bytes, r.Salt, r.Payload)
+	}
+	return out, nil
+}
+
+// Status is where the log stands.
+type Status struct {
+	Origin, VKey string
+	Size         int64      // leaves in the database
+	Root         chain.Hash // of the published tree
+	Published    int64      // leaves under the latest checkpoint
+	PublishedAt  time.Time  // zero before the first
+	Checkpoint   []byte     // the signed note, nil before the first
+	Halted       string     // zh-CN, why appending stands still
+}
+
+// Status reads where the log stands.
+func (l *Log) Status(ctx context.Context) (Status, error) {
+	head, err := l.q.Head(ctx)
+	if err != nil {
+		return Status{}, pg.Away(fmt.Errorf("read log head: %w", err))
+	}
+	p, err := l.q.Publisher(ctx)
+	if err != nil {
+		return Status{}, pg.Away(fmt.Errorf("read last checkpoint: %w", err))
+	}
+	s := Status{Origin: l.Origin(), VKey: l.VKey(), Size: head.Size, Published: p.Size, Halted: l.Halted()}
+	if p.Note != nil && p.At != nil {
+		s.Checkpoint, s.PublishedAt, s.Root = []byte(*p.Note), *p.At, chain.Hash(p.Root)
+	}
+	return s, nil
+}
