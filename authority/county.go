@@ -233,3 +233,16 @@ func pageSize(n int) int {
 	}
 	return min(n, 200)
 }
+
+// UnitNames gives the names of all townships and departments by code.
+func (s *Service) UnitNames(ctx context.Context) (map[string]string, error) {
+	rows, err := s.q.UnitNames(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list unit names: %w", err)
+	}
+	names := make(map[string]string, len(rows))
+	for _, r := range rows {
+		names[r.Code] = r.Name
+	}
+	return names, nil
+}

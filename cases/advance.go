@@ -12,6 +12,7 @@ import (
 
 	"zhizheng/authority"
 	"zhizheng/cases/internal/db"
+	"zhizheng/evidence"
 	"zhizheng/evidence/chain"
 	"zhizheng/internal/fault"
 	"zhizheng/internal/pg"
@@ -31,10 +32,10 @@ func (s *Service) Advance(ctx context.Context, id string, step Step) (File, erro
 	step.Note, step.Decision = strings.TrimSpace(step.Note), strings.TrimSpace(step.Decision)
 	now := s.now()
 	today := authority.Day(now)
-	var facts map[string]Fact
+	var records map[string]evidence.Record
 	var err error
 	if step.To == Decision {
-		if facts, err = s.exhibitFacts(ctx, id); err != nil {
+		if records, err = s.exhibitRecords(ctx, id); err != nil {
 			return File{}, err
 		}
 	}
@@ -57,7 +58,7 @@ func (s *Service) Advance(ctx context.Context, id string, step Step) (File, erro
 		}
 		var root []byte
 		if step.To == Decision {
-			if root, err = freeze(ctx, q, id, facts, step, today); err != nil {
+			if root, err = freeze(ctx, q, id, records, step, today); err != nil {
 				return err
 			}
 		}

@@ -17,6 +17,7 @@ import (
 
 	"zhizheng/authority"
 	"zhizheng/cases/internal/db"
+	"zhizheng/evidence"
 	"zhizheng/evidence/chain"
 	"zhizheng/evidence/evlog"
 	"zhizheng/internal/fault"
@@ -80,16 +81,17 @@ type Service struct {
 	q         *db.Queries
 	log       *evlog.Log
 	authority *authority.Service
-	evidence  Evidence
+	evidence  *evidence.Keeper
+	jobs      Jobs
 	now       func() time.Time
 }
 
 // New makes the service; now may be nil.
-func New(pool *pgxpool.Pool, log *evlog.Log, a *authority.Service, e Evidence, now func() time.Time) *Service {
+func New(pool *pgxpool.Pool, log *evlog.Log, a *authority.Service, k *evidence.Keeper, jobs Jobs, now func() time.Time) *Service {
 	if now == nil {
 		now = time.Now
 	}
-	return &Service{pool: pool, q: db.New(pool), log: log, authority: a, evidence: e, now: now}
+	return &Service{pool: pool, q: db.New(pool), log: log, authority: a, evidence: k, jobs: jobs, now: now}
 }
 
 func errNoCase(id string) error { return fault.NotFound("没有案件 %s", id) }

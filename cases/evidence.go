@@ -2,20 +2,88 @@ package cases
 
 import (
 	"context"
+	"fmt"
+	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+
+	"zhizheng/authority"
+	"zhizheng/evidence"
+	"zhizheng/evidence/chain"
 	"zhizheng/internal/pg"
 )
 
-// Fact is what a case needs to know of an evidence record.
-type Fact struct {
-	Township string // "" while nobody knows whose recorder it was
-	SHA256   []byte
-	Sealed   bool // the bytes are in the store and checked
+// Jobs enqueues background work in a transaction: a river client.
+type Jobs interface {
+	InsertTx(ctx context.Context, tx pgx.Tx, args river.JobArgs, opts *river.InsertOpts) (*rivertype.JobInsertResult, error)
 }
 
-// Evidence is what cases ask of the evidence domain. Linked and Unlinked write custody, with leaves, in the case's transaction.
-type Evidence interface {
-	Facts(ctx context.Context, ids []string) (map[string]Fact, error)
-	Linked(ctx context.Context, tx *pg.Tx, evidenceID, caseID, purpose string) error
-	Unlinked(ctx context.Context, tx *pg.Tx, evidenceID, caseID, reason string) error
+// SettleHolds is the job that makes the store follow the holds that were set or lifted. It asks the tables what is to be done, so
+// that running it once more never harms.
+type SettleHolds struct{}
+
+// Kind names the job in River's tables.
+func (SettleHolds) Kind() string { return "settle-holds" }
+
+// HoldWorker works SettleHolds off. A store that is away is asked again by River's schedule.
+type HoldWorker struct {
+	river.WorkerDefaults[SettleHolds]
+	keeper *evidence.Keeper
+}
+
+// NewHoldWorker makes the worker; add it with river.AddWorker.
+func NewHoldWorker(k *evidence.Keeper) *HoldWorker { return &HoldWorker{keeper: k} }
+
+// Work settles all open holds.
+func (w *HoldWorker) Work(ctx context.Context, _ *river.Job[SettleHolds]) error {
+	_, err := w.keeper.SettleHolds(ctx)
+	return err
+}
+
+// PeriodicHolds asks every minute: a hold on footage that is still on its way can be set at the store only once it has arrived.
+func PeriodicHolds() *river.PeriodicJob {
+	return river.NewPeriodicJob(river.PeriodicInterval(time.Minute),
+		func() (river.JobArgs, *river.InsertOpts) { return SettleHolds{}, nil }, &river.PeriodicJobOpts{RunOnStart: true})
+}
+
+// records reads evidence records in the actor's scope. It is called before a case is locked: a transaction that waits for a second
+// connection could starve.
+func (s *Service) records(ctx context.Context, ids []string) (map[string]evidence.Record, error) {
+	all := make(map[string]evidence.Record, len(ids))
+	if len(ids) == 0 {
+		return all, nil
+	}
+	found, err := s.evidence.Many(ctx, evidence.Scope{Townships: authority.ActorFrom(ctx).Scope()}, ids)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range found {
+		all[string(r.ID)] = r
+	}
+	return all, nil
+}
+
+// hold writes the link into the item's custody, sets the hold and enqueues the job, all in the case's transaction.
+func (s *Service) hold(ctx context.Context, tx *pg.Tx, evidenceID, caseID, caseNumber, purpose string) error {
+	actor := authority.ActorFrom(ctx)
+	a := evidence.Act{Actor: actor.UserID, Session: actor.Session, CaseID: caseID, Reason: purpose}
+	if err := s.evidence.Note(ctx, tx, evidence.ID(evidenceID), chain.KindLinked, a); err != nil {
+		return err
+	}
+	a.Reason = "案件证据：" + caseNumber
+	if err := s.evidence.SetHold(ctx, tx, evidence.ID(evidenceID), a); err != nil {
+		return err
+	}
+	if _, err := s.jobs.InsertTx(ctx, tx.Tx, SettleHolds{}, nil); err != nil {
+		return fmt.Errorf("enqueue hold: %w", err)
+	}
+	return nil
+}
+
+func (s *Service) noteUnlinked(ctx context.Context, tx *pg.Tx, evidenceID, caseID, reason string) error {
+	actor := authority.ActorFrom(ctx)
+	return s.evidence.Note(ctx, tx, evidence.ID(evidenceID), chain.KindUnlinked,
+		evidence.Act{Actor: actor.UserID, Session: actor.Session, CaseID: caseID, Reason: reason})
 }

@@ -15,6 +15,7 @@ import (
 
 	"zhizheng/authority"
 	"zhizheng/cases/internal/db"
+	"zhizheng/evidence"
 	"zhizheng/internal/fault"
 	"zhizheng/internal/id"
 	"zhizheng/internal/pg"
@@ -32,7 +33,7 @@ func (s *Service) Link(ctx context.Context, caseID, evidenceID, purpose string) 
 	actor := authority.ActorFrom(ctx)
 	now := s.now()
 	e := Exhibit{EvidenceID: evidenceID, Purpose: purpose, LinkedBy: actor.UserID, LinkedAt: now}
-	facts, err := s.evidence.Facts(ctx, []string{evidenceID})
+	records, err := s.records(ctx, []string{evidenceID})
 	if err != nil {
 		return Exhibit{}, err
 	}
@@ -45,7 +46,7 @@ func (s *Service) Link(ctx context.Context, caseID, evidenceID, purpose string) 
 		if err := mayChange(c, "关联"); err != nil {
 			return err
 		}
-		if err := mayLink(actor, c, evidenceID, facts); err != nil {
+		if err := mayLink(c, evidenceID, records); err != nil {
 			return err
 		}
 		switch known, err := q.Exhibit(ctx, db.ExhibitParams{CaseID: caseID, EvidenceID: evidenceID}); {
@@ -62,13 +63,16 @@ func (s *Service) Link(ctx context.Context, caseID, evidenceID, purpose string) 
 		if err != nil {
 			return fmt.Errorf("link evidence %s: %w", evidenceID, err)
 		}
-		if err := s.evidence.Linked(ctx, tx, evidenceID, caseID, purpose); err != nil {
+		if err := s.hold(ctx, tx, evidenceID, caseID, c.Number, purpose); err != nil {
 			return err
 		}
 		return s.event(ctx, tx, db.AddEventParams{CaseID: caseID, Kind: "linked", Stage: c.Stage, OnDay: authority.Day(now), At: now,
 			Actor: actor.UserID, Note: purpose, EvidenceID: &evidenceID}, nil)
 	})
-	return e, err
+	if err != nil {
+		return Exhibit{}, err
+	}
+	return e, nil
 }
 
 // Unlink takes an exhibit off a case, with the reason. The link stays readable in the case's events and in the evidence's custody,
@@ -96,7 +100,7 @@ func (s *Service) Unlink(ctx context.Context, caseID, evidenceID, reason string)
 		if n == 0 {
 			return fault.NotFound("本案没有关联证据 %s", evidenceID)
 		}
-		if err := s.evidence.Unlinked(ctx, tx, evidenceID, caseID, reason); err != nil {
+		if err := s.noteUnlinked(ctx, tx, evidenceID, caseID, reason); err != nil {
 			return err
 		}
 		return s.event(ctx, tx, db.AddEventParams{CaseID: caseID, Kind: "unlinked", Stage: c.Stage, OnDay: authority.Day(now), At: now,
@@ -115,19 +119,18 @@ func mayChange(c db.LockCaseRow, act string) error {
 	return nil
 }
 
-func mayLink(actor authority.Actor, c db.LockCaseRow, evidenceID string, facts map[string]Fact) error {
-	f, ok := facts[evidenceID]
-	if !ok || (f.Township == "" && actor.Townships != nil) || (f.Township != "" && !actor.Sees(f.Township)) {
+func mayLink(c db.LockCaseRow, evidenceID string, records map[string]evidence.Record) error {
+	r, ok := records[evidenceID]
+	if !ok {
 		return fault.NotFound("没有证据 %s", evidenceID)
 	}
-	if f.Township != "" && f.Township != c.Township {
-		return fault.Conflict("该证据属于另一乡镇（%s），不能关联%s的案件", f.Township, c.TownshipName)
+	if r.Township != c.Township {
+		return fault.Conflict("该证据属于另一乡镇（%s），不能关联%s的案件", r.Township, c.TownshipName)
 	}
 	return nil
 }
 
-// exhibitFacts reads the exhibits' facts before the case is locked: a transaction that waits for a second connection could starve.
-func (s *Service) exhibitFacts(ctx context.Context, caseID string) (map[string]Fact, error) {
+func (s *Service) exhibitRecords(ctx context.Context, caseID string) (map[string]evidence.Record, error) {
 	linked, err := s.q.Exhibits(ctx, caseID)
 	if err != nil {
 		return nil, fmt.Errorf("read exhibits of case %s: %w", caseID, err)
@@ -136,11 +139,11 @@ func (s *Service) exhibitFacts(ctx context.Context, caseID string) (map[string]F
 	for i, e := range linked {
 		ids[i] = e.EvidenceID
 	}
-	return s.evidence.Facts(ctx, ids)
+	return s.records(ctx, ids)
 }
 
 // freeze fixes the exhibits at the decision and writes the decision's facts. Bytes that haven't arrived can't be frozen.
-func freeze(ctx context.Context, q *db.Queries, caseID string, facts map[string]Fact, step Step, today time.Time) ([]byte, error) {
+func freeze(ctx context.Context, q *db.Queries, caseID string, records map[string]evidence.Record, step Step, today time.Time) ([]byte, error) {
 	linked, err := q.Exhibits(ctx, caseID)
 	if err != nil {
 		return nil, fmt.Errorf("read exhibits of case %s: %w", caseID, err)
@@ -148,14 +151,14 @@ func freeze(ctx context.Context, q *db.Queries, caseID string, facts map[string]
 	frozen := make([]Frozen, 0, len(linked))
 	for _, e := range linked {
 		eid := e.EvidenceID
-		f, ok := facts[eid]
+		r, ok := records[eid]
 		if !ok {
 			return nil, fault.Conflict("证据 %s 刚刚关联，请核对后再作出决定", eid)
 		}
-		if !f.Sealed {
+		if r.Status == evidence.StatusPending {
 			return nil, fault.Conflict("证据 %s 影像待传，封存后方可作出决定", eid)
 		}
-		frozen = append(frozen, Frozen{eid, f.SHA256})
+		frozen = append(frozen, Frozen{eid, r.SHA256})
 	}
 	root := Root(frozen)
 	err = q.DecideCase(ctx, db.DecideCaseParams{ID: caseID, DecidedOn: &today, Decision: step.Decision, FineFen: step.FineFen, EvidenceRoot: root})

@@ -142,3 +142,6 @@ returning item, township, mode, valid_from, batch;
 select id, name from app_user where id = any(sqlc.arg(ids)::text[])
 union all
 select id, name from officer where id = any(sqlc.arg(ids)::text[]);
+
+-- name: UnitNames :many
+select code, name from township;

@@ -747,6 +747,35 @@ func (q *Queries) Townships(ctx context.Context, arg TownshipsParams) ([]Townshi
 	return items, nil
 }
 
+const unitNames = `-- name: UnitNames :many
+select code, name from township
+`
+
+type UnitNamesRow struct {
+	Code string
+	Name string
+}
+
+func (q *Queries) UnitNames(ctx context.Context) ([]UnitNamesRow, error) {
+	rows, err := q.db.Query(ctx, unitNames)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []UnitNamesRow{}
+	for rows.Next() {
+		var i UnitNamesRow
+		if err := rows.Scan(&i.Code, &i.Name); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const useLink = `-- name: UseLink :one
 update sign_in_link set used_at = $2::timestamptz
 where token_hash = $1 and used_at is null and expires_at > $2
