@@ -281,13 +281,9 @@ func (s *Store) SetHold(ctx context.Context, key, version string, on bool) error
 	return mapErr("set legal hold", err)
 }
 
-// Get reads n bytes of the newest version from off; n < 0 reads to the end. The caller closes it, and keeps ctx alive until then.
-func (s *Store) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
-	return s.GetVersion(ctx, key, "", off, n)
-}
-
-// GetVersion is Get of one version.
-func (s *Store) GetVersion(ctx context.Context, key, version string, off, n int64) (io.ReadCloser, error) {
+// Get reads n bytes of a version from off; n < 0 reads to the end, version "" means the newest. The caller closes it, and keeps ctx
+// alive until then.
+func (s *Store) Get(ctx context.Context, key, version string, off, n int64) (io.ReadCloser, error) {
 	if n == 0 {
 		return io.NopCloser(strings.NewReader("")), nil // a range can't say this
 	}

@@ -3,6 +3,7 @@ package embedded_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +23,8 @@ func TestMain(m *testing.M) {
 	switch os.Getenv("ZZ_TEST_ROLE") {
 	case "postgres":
 		servePostgres(os.Getenv("ZZ_TEST_DIR"))
+	case "store":
+		serveStore(os.Getenv("ZZ_TEST_DIR"))
 	default:
 		os.Exit(m.Run())
 	}
@@ -78,13 +81,32 @@ func exec1(t *testing.T, url, sql string) {
 	}
 }
 
+// server is a copy of the test binary that plays a server.
+type server struct {
+	*exec.Cmd
+	stdin io.Closer
+}
+
+// kill ends it with -9.
+func (s server) kill(t *testing.T) {
+	t.Helper()
+	if err := s.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Wait()
+}
+
 // child runs the test binary in a role and returns the words of its first line of output.
-func child(t *testing.T, role, dir string, env ...string) (*exec.Cmd, []string) {
+func child(t *testing.T, role, dir string, env ...string) (server, []string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(append(os.Environ(), "ZZ_TEST_ROLE="+role, "ZZ_TEST_DIR="+dir), env...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +125,7 @@ func child(t *testing.T, role, dir string, env ...string) (*exec.Cmd, []string) 
 	if words[0] != "ready" {
 		t.Fatalf("child %s: %s", role, line)
 	}
-	return cmd, words[1:]
+	return server{cmd, in}, words[1:]
 }
 
 func startAgain(t *testing.T, dir string) *embedded.Postgres {
@@ -120,7 +142,7 @@ func startAgain(t *testing.T, dir string) *embedded.Postgres {
 
 func TestPostgresAfterKillOfTheServer(t *testing.T) {
 	dir := openDir(t)
-	server, words := child(t, "postgres", dir)
+	srv, words := child(t, "postgres", dir)
 	exec1(t, words[0], `create table kept as select 'here' as what`)
 	// An immediate stop of the postmaster too would be the easy case: freeze it, so that it really is an orphan at the next start.
 	pid, err := strconv.Atoi(words[1])
@@ -130,10 +152,7 @@ func TestPostgresAfterKillOfTheServer(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	if err := server.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = server.Wait()
+	srv.kill(t)
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
