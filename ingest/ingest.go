@@ -1,0 +1,87 @@
+// Package ingest owns what arrives from docking stations: signed manifests, uploads, sealing. It promises that a fingerprint is in
+// the log before its manifest is answered, that a file is sealed once however often and by whomever it is sent, and only after the
+// store has shown that it holds the bytes the manifest named. It never sees footage itself: bytes go from the station to the store.
+//
+// Read submit.go for manifests, upload.go for what is missing, seal.go for the end, station.go for who may speak.
+package ingest
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"zhizheng/evidence"
+	"zhizheng/evidence/evlog"
+	"zhizheng/internal/blob"
+	"zhizheng/internal/pg"
+)
+
+// Options of New.
+type Options struct {
+	Pool     *pgxpool.Pool
+	Log      *evlog.Log
+	Evidence *evidence.Keeper
+	Store    *blob.Store
+	Attested func() bool                   // whether the store checks parts and shows the composite; else sealing re-reads
+	Retain   func(now time.Time) time.Time // until when a file sealed now is locked at least
+	// Recorder finds the registered device with a serial number; "" when there is none.
+	Recorder func(ctx context.Context, serial string) (deviceID string, err error)
+	// AfterSeal enqueues the jobs that follow (media facts, holds) in the sealing transaction.
+	AfterSeal func(ctx context.Context, tx *pg.Tx, eid evidence.ID) error
+	Now       func() time.Time
+	Logger    *slog.Logger
+}
+
+// Service takes what stations send.
+type Service struct {
+	Options
+	locks keyedLocks
+}
+
+// New makes the service.
+func New(o Options) *Service {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	return &Service{Options: o}
+}
+
+// keyedLocks serialises work on one upload within this process; across processes the store's HEAD and the database decide.
+type keyedLocks struct {
+	mu   sync.Mutex
+	held map[string]*keyedLock
+}
+
+type keyedLock struct {
+	sync.Mutex
+	users int
+}
+
+func (k *keyedLocks) lock(key string) (unlock func()) {
+	k.mu.Lock()
+	l := k.held[key]
+	if l == nil {
+		if k.held == nil {
+			k.held = map[string]*keyedLock{}
+		}
+		l = &keyedLock{}
+		k.held[key] = l
+	}
+	l.users++
+	k.mu.Unlock()
+	l.Lock()
+	return func() {
+		l.Unlock()
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if l.users--; l.users == 0 {
+			delete(k.held, key)
+		}
+	}
+}
