@@ -22,7 +22,7 @@ create table case_file (
   stage_since date not null,
   stage_due date,           -- the running deadline of this stage
   decision_due date not null, -- 90 days from filing (art. 60)
-  reviewer text references app_user,
+  reviewer text, -- user who passed the legal review
   decided_on date,
   decision text not null default '',
   fine_fen bigint check (fine_fen >= 0),
