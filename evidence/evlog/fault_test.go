@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"zhizheng/evidence/chain"
 	"zhizheng/evidence/evlog"
@@ -23,6 +24,16 @@ import (
 	"zhizheng/internal/pg"
 	"zhizheng/internal/testenv"
 )
+
+func open(t *testing.T, url string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := pg.Open(t.Context(), url, 8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
 
 // owner is a connection that may do what the application's role may not: make tables, change rows.
 func owner(t *testing.T, url string) *pgx.Conn {
@@ -45,11 +56,7 @@ func exec(t *testing.T, c *pgx.Conn, sql string, args ...any) {
 // One caller's error, broken promise or panic undoes that caller only, whoever shares the commit.
 func TestSharedCommitFailsOneByOne(t *testing.T) {
 	url := testenv.DatabaseURL(t)
-	pool, err := pg.Open(t.Context(), url, 8)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pool.Close()
+	pool := open(t, url)
 	own := owner(t, url)
 	exec(t, own, `create table parent (id int primary key)`)
 	exec(t, own, `create table child (id int primary key, parent int references parent deferrable initially deferred)`)
@@ -174,11 +181,7 @@ func TestConflictInASharedCommit(t *testing.T) {
 // Backends are killed all the time while many append. Whatever Do said yes to is there once; whatever it said no to may be sent again.
 func TestBackendsKilledWhileAppending(t *testing.T) {
 	url := testenv.DatabaseURL(t)
-	pool, err := pg.Open(t.Context(), url, 8)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pool.Close()
+	pool := open(t, url)
 	l := evlogtest.Log(t, pool)
 	own := owner(t, url)
 	stop := make(chan struct{})
@@ -232,13 +235,9 @@ func TestBackendsKilledWhileAppending(t *testing.T) {
 // A database brought back to an older state: the signer remembers more, and nothing is appended to the fork.
 func TestRestoredDatabaseIsRefused(t *testing.T) {
 	url := testenv.DatabaseURL(t)
-	pool, err := pg.Open(t.Context(), url, 8)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pool.Close()
+	pool := open(t, url)
 	dir := t.TempDir()
-	open := func() (*evlog.Log, func()) {
+	start := func() (*evlog.Log, func()) {
 		s, err := signer.Open(t.Context(), dir, "")
 		if err != nil {
 			t.Fatal(err)
@@ -252,7 +251,7 @@ func TestRestoredDatabaseIsRefused(t *testing.T) {
 		go func() { done <- l.Run(ctx) }()
 		return l, func() { cancel(); _ = errors.Join(<-done, l.Close()) }
 	}
-	l, end := open()
+	l, end := start()
 	add(t, l, pool, viewed("a", "ev", "u"))
 	receipt(t, l, "a")
 	add(t, l, pool, viewed("b", "ev", "u"))
@@ -272,11 +271,11 @@ func TestRestoredDatabaseIsRefused(t *testing.T) {
 	exec(t, own, `update log_publisher set size = 0, root = null, note = null, at = null`)
 	exec(t, own, `delete from log_checkpoint`)
 
-	l, end = open()
+	l, end = start()
 	if !strings.Contains(l.Halted(), "恢复到旧状态") {
 		t.Fatalf("halted: %q", l.Halted())
 	}
-	err = pg.InTx(t.Context(), pool, func(tx *pg.Tx) error { return l.Append(tx, viewed("c", "ev", "u")) })
+	err := pg.InTx(t.Context(), pool, func(tx *pg.Tx) error { return l.Append(tx, viewed("c", "ev", "u")) })
 	if !fault.Is(err, fault.KindUnavailable) {
 		t.Fatalf("append to a fork: %v", err)
 	}
@@ -287,7 +286,7 @@ func TestRestoredDatabaseIsRefused(t *testing.T) {
 		select 1, 'forged', key_sum, subject, 2, leaf_hash, bytes from log_entry where seq = 0`)
 	older.Append(chain.Hash(first))
 	exec(t, own, `update log_head set size = 2, edge = $1`, older.Bytes())
-	l, end = open()
+	l, end = start()
 	defer end()
 	if l.Halted() == "" {
 		t.Fatal("a forged history was accepted")
