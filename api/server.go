@@ -22,6 +22,7 @@ import (
 	"zhizheng/evidence/evlog"
 	"zhizheng/ingest"
 	"zhizheng/internal/blob"
+	"zhizheng/internal/pg"
 )
 
 // Deps are the domains and services the edge speaks to.
@@ -40,6 +41,7 @@ type Deps struct {
 	Version       string
 	Demo          bool
 	SecureCookies bool
+	SettleHolds   func(ctx context.Context, tx *pg.Tx) error  // enqueues the job that sets holds at the store
 	StoreLabel    func() string                               // "attested" or "re-read required"
 	Ready         func(ctx context.Context) map[string]string // service → "ok" or what is wrong
 	Logger        *slog.Logger

@@ -5,11 +5,15 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"zhizheng/internal/fault"
 )
+
+// pendingRetry is how soon it is worth asking for a receipt again.
+const pendingRetry = 2 * time.Second
 
 // registerStreams routes the operations whose answers are not JSON documents: bytes, bundles, events, proofs. They pass the same
 // guard as the generated ones.
