@@ -36,9 +36,14 @@ func newDurable(root string, minFree int64) (*durable, error) {
 	o := posix.PosixOpts{VersioningDir: d.versions}
 	o.SetNewDirPerm(0o700)
 	o.SetNewFilePerm(0o600)
-	// It greets on standard output, which belongs to the server's own messages.
+	// It greets on standard output, which belongs to the server's own messages. This is the only line it ever prints there.
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
 	stdout := os.Stdout
-	os.Stdout = os.Stderr
+	os.Stdout = null
 	p, err := posix.New(d.objects, slimMeta{}, o)
 	os.Stdout = stdout
 	if err != nil {

@@ -166,8 +166,9 @@ func TestStoreSurvivesKillInComplete(t *testing.T) {
 			t.Fatal(err)
 		}
 		answered := make(chan error, 1)
-		go func() { answered <- s.Complete(context.WithoutCancel(t.Context()), key, up, parts) }()
-		// Rounds 0 … kill when the upload was claimed, later ones a little after that.
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { answered <- s.Complete(ctx, key, up, parts) }()
+		// The first round kills when the upload was claimed, later ones a little after that.
 		claimed := filepath.Join(dir, "s3/objects/evidence/.sgwtmp/multipart/*", up+".*.inprogress")
 		for end := time.Now().Add(10 * time.Second); ; {
 			if m, _ := filepath.Glob(claimed); len(m) > 0 {
@@ -177,8 +178,9 @@ func TestStoreSurvivesKillInComplete(t *testing.T) {
 				t.Fatal("the complete never began")
 			}
 		}
-		<-time.After(time.Duration(round) * 4 * time.Millisecond)
+		<-time.After(time.Duration(round) * 60 * time.Millisecond)
 		srv.kill(t)
+		cancel()
 		if m, _ := filepath.Glob(claimed); len(m) > 0 {
 			reopened++
 		}
