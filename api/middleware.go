@@ -140,6 +140,10 @@ func (s *Server) guard(c *gin.Context) {
 				s.writeError(c, fault.Forbidden("您的角色不能办理这件事（需要权限 %s）", op.permission))
 				return
 			}
+			if err := s.touchSession(c); err != nil {
+				s.writeError(c, err)
+				return
+			}
 			ctx = authority.WithActor(ctx, actor)
 		}
 		c.Request = c.Request.WithContext(ctx)

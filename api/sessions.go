@@ -40,3 +40,14 @@ func (s *Server) saveSession(c *gin.Context) error {
 	c.Writer.Header().Set("Cache-Control", "no-store")
 	return nil
 }
+
+// touchSession moves the idle limit, at most once a minute: a write at each request would be for nothing.
+func (s *Server) touchSession(c *gin.Context) error {
+	sm := s.Authority.Sessions()
+	ctx := c.Request.Context()
+	if now := time.Now(); now.Sub(sm.GetTime(ctx, "touched")) > time.Minute {
+		sm.Put(ctx, "touched", now)
+		return s.saveSession(c)
+	}
+	return nil
+}

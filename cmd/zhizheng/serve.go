@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"zhizheng/api"
+	"zhizheng/internal/version"
+	"zhizheng/web"
+)
+
+// Run is `zhizheng serve`: main and the tests start the same thing.
+func (c *serveCmd) Run(ctx context.Context) error {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return err
+	}
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+	slog.SetDefault(logger)
+	return c.serve(ctx, os.Stdout, logger)
+}
+
+// serve starts the services side by side, then what stands on them, and stops in the opposite order. It returns when ctx ends
+// and everything has stopped, or with the first failure.
+func (c *serveCmd) serve(ctx context.Context, out io.Writer, logger *slog.Logger) (err error) {
+	p := &progress{out: out}
+	p.say("执证 Zhizheng %s · 数据目录 %s", version.String(), c.Data)
+	release, err := lockData(c.Data)
+	if err != nil {
+		return err
+	}
+	defer release()
+	// The address is taken before anything starts: a second server on the same port hears of it at once.
+	ln, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("地址 %s 不可用（可能另一个程序正在使用，可用 LISTEN=主机:端口 另选）：%w", c.Listen, err)
+	}
+	defer ln.Close()
+	if c.PublicURL == "" {
+		c.PublicURL = "http://" + ln.Addr().String()
+	}
+
+	svc, err := c.startServices(ctx, p, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, svc.stop()) }()
+	plat, err := c.openPlatform(ctx, p, svc, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, plat.close()) }()
+
+	deps := plat.deps()
+	deps.Console, deps.Version, deps.Demo, deps.Logger = web.FS(), version.String(), c.Demo, logger
+	deps.SecureCookies = strings.HasPrefix(c.PublicURL, "https://")
+	handler, err := api.New(deps)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog:    slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+		BaseContext: func(net.Listener) context.Context { return plat.streams },
+	}
+
+	g, gctx := errgroup.WithContext(ctx)
+	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	g.Go(func() error {
+		if err := server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve: %w", err)
+		}
+		return nil
+	})
+	plat.run(work, g)
+	svc.watch(work, g)
+	g.Go(func() error { // the first visit: demo, then the address
+		if err := c.welcome(gctx, p, plat, logger); err != nil && gctx.Err() == nil {
+			return err
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-gctx.Done()
+		// Requests first, then the work behind them, then the services (deferred above).
+		plat.endStreams()
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		err := server.Shutdown(drain)
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = server.Close()
+		}
+		stopWork()
+		return err
+	})
+	err = g.Wait()
+	if ctx.Err() != nil {
+		p.say("正在停止 …")
+		if errors.Is(err, context.Canceled) {
+			err = nil
+		}
+	}
+	return err
+}
