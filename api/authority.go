@@ -63,7 +63,7 @@ func (s *Server) ListPowerItems(ctx context.Context, r ListPowerItemsRequestObje
 		return nil, err
 	}
 	today := authority.Day(time.Now())
-	units, err := s.Authority.UnitNames(ctx)
+	units, err := s.townshipNames(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -99,3 +99,6 @@ func (s *Server) catalogue(ctx context.Context, f authority.PowerFilter) (ListPo
 func powerItem(p authority.PowerItem) PowerItem {
 	return PowerItem{ID: p.Code, Code: p.Code, Name: p.Name, Field: p.Field, Basis: p.Law + p.Article}
 }
+
+// townshipNames gives the names of townships and departments by code.
+func (s *Server) townshipNames(ctx context.Context) (map[string]string, error) { return s.Authority.UnitNames(ctx) }

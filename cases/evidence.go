@@ -76,6 +76,11 @@ func (s *Service) hold(ctx context.Context, tx *pg.Tx, evidenceID, caseID, caseN
 	if err := s.evidence.SetHold(ctx, tx, evidence.ID(evidenceID), a); err != nil {
 		return err
 	}
+	return s.EnqueueHolds(ctx, tx)
+}
+
+// EnqueueHolds enqueues SettleHolds in the transaction that sets or lifts a hold.
+func (s *Service) EnqueueHolds(ctx context.Context, tx *pg.Tx) error {
 	if _, err := s.jobs.InsertTx(ctx, tx.Tx, SettleHolds{}, nil); err != nil {
 		return fmt.Errorf("enqueue hold: %w", err)
 	}
