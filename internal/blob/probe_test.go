@@ -22,7 +22,7 @@ func TestEmbeddedStoreIsAttested(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Close)
-	for range 2 { // the second finds the canary of the first, its lock over
+	for round := range 2 { // the second finds the canary of the first, its lock over
 		r, err := blob.Probe(t.Context(), blob.ProbeOptions{Options: o, LockFor: 4 * time.Second})
 		if err != nil {
 			t.Fatal(err)
@@ -36,12 +36,16 @@ func TestEmbeddedStoreIsAttested(t *testing.T) {
 		if !r.Attested || !r.Locked || r.Label != "attested" {
 			t.Errorf("%+v", r)
 		}
-		testenv.Eventually(t, 10*time.Second, pause(5*time.Second))
+		if round == 0 {
+			testenv.Eventually(t, 10*time.Second, after(5*time.Second))
+		} else if last := r.Transcript[len(r.Transcript)-1]; last.Got != "1 removed, 0 still locked" {
+			t.Errorf("canaries: %s", last.Got)
+		}
 	}
 }
 
-// pause holds after d.
-func pause(d time.Duration) func() bool {
+// after holds when d has passed; locks run by the clock.
+func after(d time.Duration) func() bool {
 	end := time.Now().Add(d)
 	return func() bool { return time.Now().After(end) }
 }
@@ -59,7 +63,11 @@ func TestCarelessStoreIsNotAttested(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Attested || r.Label != blob.LabelReRead {
+	got := map[string]bool{}
+	for _, st := range r.Transcript {
+		got[st.Name] = st.OK
+	}
+	if r.Attested || r.Label != blob.LabelReRead || !got["part-upload"] || got["part-wrong"] {
 		t.Errorf("%+v", r)
 	}
 }
