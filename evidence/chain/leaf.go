@@ -34,7 +34,7 @@ type Leaf struct {
 func (l Leaf) Time() time.Time { return time.UnixMilli(l.TimeMS).UTC() }
 
 var (
-	enc = must(cbor.CoreDetEncOptions().EncMode())
+	enc = must(encOptions().EncMode())
 	// Strict: unknown fields, duplicates, tags and indefinite lengths are refused. That the rest has one encoding only is
 	// then proved by encoding again.
 	strict = must(cbor.DecOptions{
@@ -52,6 +52,14 @@ var (
 		MaxNestedLevels: 16,
 	}.DecMode())
 )
+
+// encOptions are those of RFC 8949 §4.2.1. A byte string or list that is nil is an empty one, not null: both mean the same, so they
+// are one encoding.
+func encOptions() cbor.EncOptions {
+	o := cbor.CoreDetEncOptions()
+	o.NilContainers = cbor.NilContainerAsEmpty
+	return o
+}
 
 func must[T any](v T, err error) T {
 	if err != nil {
