@@ -101,4 +101,6 @@ func powerItem(p authority.PowerItem) PowerItem {
 }
 
 // townshipNames gives the names of townships and departments by code.
-func (s *Server) townshipNames(ctx context.Context) (map[string]string, error) { return s.Authority.UnitNames(ctx) }
+func (s *Server) townshipNames(ctx context.Context) (map[string]string, error) {
+	return s.Authority.UnitNames(ctx)
+}

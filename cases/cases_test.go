@@ -10,6 +10,7 @@ import (
 	"zhizheng/evidence"
 	"zhizheng/evidence/chain"
 	"zhizheng/internal/fault"
+	"zhizheng/internal/pg"
 	"zhizheng/internal/testenv"
 )
 
@@ -336,4 +337,41 @@ func TestPagesCoverEachCaseOnce(t *testing.T) {
 	}
 	_, _, _, err := e.List(ctx, Filter{After: "x"})
 	wantKind(t, err, fault.KindInvalid)
+}
+
+func TestExportIsALeafOfTheCase(t *testing.T) {
+	e := newEnv(t, nil)
+	ctx := e.as(t, "reviewer")
+	f := e.open(t, ctx)
+	digest := bytes.Repeat([]byte{7}, 32)
+	ok(t, e.log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error { return e.Exported(ctx, tx, f.ID, digest) }))
+	leaves, err := e.log.SubjectLeaves(ctx, Subject(f.ID))
+	if err != nil || len(leaves) != 2 || !bytes.Contains(leaves[1].Payload, digest) {
+		t.Fatalf("%d leaves, %v", len(leaves), err)
+	}
+	elsewhere := e.as(t, "leader", jiachuan)
+	err = e.log.Do(elsewhere, func(ctx context.Context, tx *pg.Tx) error { return e.Exported(ctx, tx, f.ID, digest) })
+	wantKind(t, err, fault.KindNotFound)
+}
+
+func TestTheSameFormSentTwiceAtOnceOpensOneCase(t *testing.T) {
+	e := newEnv(t, nil)
+	o := e.opening()
+	o.Key = "double-click"
+	ids := make(chan string, 8)
+	for range cap(ids) {
+		go func() {
+			f, err := e.Open(e.as(t, "officer", donghe), o)
+			if err != nil {
+				t.Error(err)
+			}
+			ids <- f.ID
+		}()
+	}
+	first := <-ids
+	for range cap(ids) - 1 {
+		if got := <-ids; got != first {
+			t.Errorf("two cases: %s and %s", first, got)
+		}
+	}
 }

@@ -16,6 +16,7 @@ import (
 	"zhizheng/authority"
 	"zhizheng/cases/internal/db"
 	"zhizheng/evidence"
+	"zhizheng/evidence/chain"
 	"zhizheng/internal/fault"
 	"zhizheng/internal/id"
 	"zhizheng/internal/pg"
@@ -166,6 +167,18 @@ func freeze(ctx context.Context, q *db.Queries, caseID string, records map[strin
 		return nil, fmt.Errorf("decide case %s: %w", caseID, err)
 	}
 	return root, nil
+}
+
+// Exported writes the export of a case's bundle, in the caller's transaction: digest is the bundle's MANIFEST digest.
+func (s *Service) Exported(ctx context.Context, tx *pg.Tx, caseID string, digest []byte) error {
+	c, err := lock(ctx, db.New(tx), caseID)
+	if err != nil {
+		return err
+	}
+	actor, now := authority.ActorFrom(ctx), s.now()
+	return s.event(ctx, tx, db.AddEventParams{CaseID: caseID, Kind: "exported", Stage: c.Stage, OnDay: authority.Day(now), At: now, Actor: actor.UserID},
+		&chain.Entry{Kind: chain.KindCaseExported, Subject: Subject(caseID), Time: now,
+			Payload: chain.CasePayload{CaseID: caseID, Actor: actor.UserID, Stage: c.Stage, Township: c.Township, Digest: digest}})
 }
 
 // Frozen is an exhibit as it stood at the decision.

@@ -59,7 +59,12 @@ func (s *Service) TakeOver(ctx context.Context, all []Past) (int, error) {
 	}
 	done := 0
 	for batch := range slices.Chunk(all, takeOverBatch) {
-		if err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) error { return t.write(ctx, tx, batch) }); err != nil {
+		// Judged before the transaction begins: one that waits for a second connection could starve.
+		judged, err := t.judgeAll(ctx, batch)
+		if err != nil {
+			return done, err
+		}
+		if err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) error { return t.write(ctx, tx, judged) }); err != nil {
 			return done, err
 		}
 		done += len(batch)
@@ -75,29 +80,43 @@ type takeOver struct {
 	powers   map[string]authority.Grant // by township, item
 }
 
-func (t *takeOver) write(ctx context.Context, tx *pg.Tx, batch []Past) error {
+type judged struct {
+	Past
+	row      db.AddCasesParams
+	handlers []handler
+}
+
+func (t *takeOver) judgeAll(ctx context.Context, batch []Past) ([]judged, error) {
+	all := make([]judged, len(batch))
+	for i, p := range batch {
+		row, hs, err := t.judge(ctx, authority.ActorFrom(ctx), &p)
+		if err != nil {
+			return nil, fmt.Errorf("take over %s: %w", p.Key, err)
+		}
+		all[i] = judged{p, row, hs}
+	}
+	return all, nil
+}
+
+func (t *takeOver) write(ctx context.Context, tx *pg.Tx, batch []judged) error {
 	actor, now := authority.ActorFrom(ctx), t.s.now()
 	var rows []db.AddCasesParams
 	var officers []db.AddOfficersParams
 	var events []db.AddEventsParams
 	var leaves []chain.Entry
 	for _, p := range batch {
-		row, hs, err := t.judge(ctx, actor, &p)
-		if err != nil {
-			return fmt.Errorf("take over %s: %w", p.Key, err)
-		}
-		town := t.towns[p.Township]
+		row, town := p.row, t.towns[p.Township]
 		n, err := db.New(tx).NextNumber(ctx, db.NextNumberParams{Township: p.Township, Year: int32(p.FiledOn.Year()), Count: 1})
 		if err != nil {
 			return fmt.Errorf("take a case number: %w", err)
 		}
 		row.Number = caseNumber(town.Name, p.FiledOn.Year(), int(n))
-		evs, entries, err := course(&row, p, actor.UserID, now)
+		evs, entries, err := course(&row, p.Past, actor.UserID, now)
 		if err != nil {
 			return fmt.Errorf("take over %s: %w", p.Key, err)
 		}
 		rows, events, leaves = append(rows, row), append(events, evs...), append(leaves, entries...)
-		officers = append(officers, officerRows(row.ID, hs)...)
+		officers = append(officers, officerRows(row.ID, p.handlers)...)
 	}
 	q := db.New(tx)
 	if _, err := q.AddCases(ctx, rows); err != nil {
