@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// config is the command's settings: flags, or ZZ_DOCK_… variables.
+type config struct {
+	Identity string           `help:"采集站身份目录（station.json、key.pem、cert.pem）。" required:"" type:"existingdir" env:"ZZ_DOCK_IDENTITY"`
+	Server   string           `help:"平台地址；默认取 station.json 中的。" env:"ZZ_DOCK_SERVER"`
+	Source   string           `help:"要采集的文件夹（卡的挂载点）。" required:"" type:"existingdir" env:"ZZ_DOCK_SOURCE"`
+	Recorder string           `help:"记录仪序列号；不填为未识别，照样封存。" env:"ZZ_DOCK_RECORDER"`
+	Spool    string           `help:"暂存目录：边读边拷入，读完记录仪即可取走。" type:"path" env:"ZZ_DOCK_SPOOL"`
+	Once     bool             `help:"采集一遍后退出。"`
+	JSON     bool             `help:"每个文件输出一行 JSON。" name:"json"`
+	Parallel int              `help:"同时上传的分片数。" default:"4" env:"ZZ_DOCK_PARALLEL"`
+	Readers  int              `help:"同时读取并计算指纹的文件数。" default:"2" env:"ZZ_DOCK_READERS"`
+	Patience time.Duration    `help:"服务器或存储多久毫无进展就放弃（下次接着传）。" default:"5m" env:"ZZ_DOCK_PATIENCE"`
+	System   []string         `help:"跳过的系统文件或文件夹名（不分大小写）。" name:"system-files" env:"ZZ_DOCK_SYSTEM_FILES" default:"${system}"`
+	Version  kong.VersionFlag `help:"打印版本。" short:"V"`
+}
+
+// systemFiles are made by computers the card was plugged into, never by a recorder. Everything else is evidence, hidden files and
+// sidecars too.
+var systemFiles = []string{"Thumbs.db", "ehthumbs.db", "desktop.ini", ".DS_Store", "System Volume Information", "$RECYCLE.BIN", "RECYCLER",
+	".Trashes", ".Spotlight-V100", ".fseventsd", ".TemporaryItems", "lost+found"}
+
+// Validate is called by kong.
+func (c *config) Validate() error {
+	if c.Server != "" {
+		u, err := url.Parse(c.Server)
+		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+			return fmt.Errorf("--server 应为 http(s)://主机:端口")
+		}
+		c.Server = strings.TrimRight(c.Server, "/")
+	}
+	if len(c.Recorder) > 80 {
+		return fmt.Errorf("--recorder 最长 80 字节")
+	}
+	if c.Parallel < 1 || c.Parallel > 64 || c.Readers < 1 || c.Readers > 16 {
+		return fmt.Errorf("--parallel 应为 1 至 64，--readers 应为 1 至 16")
+	}
+	if c.Patience < time.Second {
+		return fmt.Errorf("--patience 至少 1s")
+	}
+	return nil
+}

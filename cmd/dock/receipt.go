@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+
+	"zhizheng/evidence/chain"
+)
+
+// conclude gives each file of a record its line, with a receipt that we have verified ourselves. failed is why it couldn't be carried.
+func (a *agent) conclude(ctx context.Context, group []*task, failed error) error {
+	var path string
+	var index int64
+	err := failed
+	if err == nil {
+		path, index, err = a.receipt(ctx, group[0])
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	first := true
+	for _, t := range group {
+		r := result{Size: t.size(), SHA256: t.sha(), Evidence: t.evidence, Status: duplicate}
+		switch {
+		case err != nil:
+			r.Status, r.Error = rejected, plain(err)
+		case t.first && first:
+			r.Status, first = sealed, false
+		}
+		if err == nil {
+			r.LeafIndex, r.Receipt = &index, path
+			if ferr := a.state.finish(t.clip, t.evidence); ferr != nil {
+				return ferr
+			}
+			if t.spooled != "" {
+				if rerr := os.Remove(t.spooled); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+					return rerr
+				}
+			}
+		}
+		if rerr := a.report(t.name, r); rerr != nil {
+			return rerr
+		}
+	}
+	return nil
+}
+
+// receipt gives the path of the record's verified receipt and the index of its sealing leaf. One that was kept before is as good as
+// a new one, if it verifies.
+func (a *agent) receipt(ctx context.Context, t *task) (path string, index int64, err error) {
+	path = filepath.Join(a.receipts(), filepath.Base(t.evidence)+".tlog-proof")
+	if text, err := os.ReadFile(path); err == nil {
+		if p, err := a.trust.check(ctx, text, t); err == nil {
+			return path, p.Index, nil
+		}
+	}
+	var text []byte
+	if err := a.client.call(ctx, http.MethodGet, "/api/v1/evidence/"+t.evidence+"/receipt", nil, &text); err != nil {
+		return "", 0, fmt.Errorf("取回执：%w", err)
+	}
+	p, err := a.trust.check(ctx, text, t)
+	if err != nil {
+		return "", 0, fmt.Errorf("回执核对不通过，不能算封存：%w", err)
+	}
+	return path, p.Index, writeWhole(path, text)
+}
+
+// trust is what the station knows of the log by itself: the pinned key, and the last checkpoint it saw. Every later checkpoint must be a
+// continuation of that one, else somebody shows us another history.
+type trust struct {
+	client   *client
+	verifier note.Verifier
+	path     string
+
+	mu   sync.Mutex
+	note []byte // the last signed checkpoint, nil before the first
+	last chain.Checkpoint
+	seen map[chain.Checkpoint]bool
+}
+
+func openTrust(c *client, path string) (*trust, error) {
+	t := &trust{client: c, verifier: c.id.verifier, path: path, seen: map[chain.Checkpoint]bool{}}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return t, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if t.last, err = chain.OpenCheckpoint(b, t.verifier); err != nil {
+		return nil, fmt.Errorf("state/checkpoint 与 station.json 中的日志公钥不符：%w", err)
+	}
+	t.note = b
+	return t, nil
+}
+
+// lastHash names the last checkpoint in manifests: it bounds their time from below.
+func (t *trust) lastHash() []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.note == nil {
+		return nil
+	}
+	h := sha256.Sum256(t.note)
+	return h[:]
+}
+
+// check verifies a receipt: signature of the pinned key, inclusion, that it says "sealed" of exactly this record and these bytes, and
+// that its checkpoint continues the last one.
+func (t *trust) check(ctx context.Context, text []byte, c *task) (chain.Proven, error) {
+	p, err := chain.VerifyReceipt(text, t.verifier)
+	if err != nil {
+		return p, err
+	}
+	if p.Leaf.Kind != chain.KindSealed || p.Leaf.Subject != (chain.Subject{Type: chain.SubjectEvidence, ID: c.evidence}).Opaque() {
+		return p, errors.New("它不是这条证据的封存回执")
+	}
+	if p.Payload != nil {
+		s, err := chain.Payload[chain.SealedPayload](p.Payload)
+		if err != nil {
+			return p, err
+		}
+		if s.EvidenceID != c.evidence || !bytes.Equal(s.SHA256, c.sha256[:]) || s.Size != c.size() {
+			return p, errors.New("它封存的是另一份字节")
+		}
+	} else {
+		return p, errors.New("它没有说明封存了什么")
+	}
+	r, err := chain.ParseReceipt(text)
+	if err != nil {
+		return p, err
+	}
+	return p, t.advance(ctx, p.Checkpoint, r.Checkpoint)
+}
+
+// advance proves a checkpoint consistent with the last one and keeps the later of the two.
+func (t *trust) advance(ctx context.Context, c chain.Checkpoint, signed []byte) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.seen[c] {
+		return nil
+	}
+	if t.note != nil {
+		older, newer := t.last, c
+		if older.Size > newer.Size {
+			older, newer = newer, older
+		}
+		if err := t.consistent(ctx, older, newer); err != nil {
+			return err
+		}
+	}
+	if t.note == nil || c.Size > t.last.Size {
+		if err := writeWhole(t.path, signed); err != nil {
+			return err
+		}
+		t.note, t.last = signed, c
+	}
+	t.seen[c] = true
+	return nil
+}
+
+func (t *trust) consistent(ctx context.Context, older, newer chain.Checkpoint) error {
+	split := fmt.Errorf("日志在 %d 与 %d 之间不是同一部历史，请立即报告", older.Size, newer.Size)
+	if older.Size == newer.Size {
+		if older.Root != newer.Root {
+			return split
+		}
+		return nil
+	}
+	tree := tlog.Tree{N: newer.Size, Hash: tlog.Hash(newer.Root)}
+	proof, err := tlog.ProveTree(newer.Size, older.Size, tlog.TileHashReader(tree, &tiles{ctx: ctx, client: t.client}))
+	if err != nil {
+		return fmt.Errorf("核对日志的一致性：%w", err)
+	}
+	if err := tlog.CheckTree(proof, newer.Size, tree.Hash, older.Size, tlog.Hash(older.Root)); err != nil {
+		return errors.Join(split, err)
+	}
+	return nil
+}
+
+// tiles reads the log's tiles as anyone may (C2SP tlog-tiles).
+type tiles struct {
+	ctx    context.Context
+	client *client
+}
+
+func (r *tiles) Height() int { return chain.TileHeight }
+
+func (r *tiles) ReadTiles(want []tlog.Tile) ([][]byte, error) {
+	out := make([][]byte, len(want))
+	for i, w := range want {
+		err := r.client.call(r.ctx, http.MethodGet, "/log/"+chain.TilePath(w.L, w.N, w.W), nil, &out[i])
+		var a *answerError
+		if errors.As(err, &a) && a.status == http.StatusNotFound && w.W < chain.TileWidth {
+			// A partial tile may be gone once the full one is there.
+			err = r.client.call(r.ctx, http.MethodGet, "/log/"+chain.TilePath(w.L, w.N, chain.TileWidth), nil, &out[i])
+			out[i] = out[i][:min(len(out[i]), w.W*tlog.HashSize)]
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (r *tiles) SaveTiles([]tlog.Tile, [][]byte) {}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"zhizheng/ingest/manifest"
+)
+
+// maxBatch is how many manifests go in one request. While one request is on its way the next batch collects.
+const maxBatch = 100
+
+// task is a file whose fingerprint is in the log.
+type task struct {
+	*clip
+	evidence string
+	first    bool // this manifest registered the record; else the bytes were known
+	sealed   bool // before we carried anything
+}
+
+// manifestResult is the server's answer to one manifest.
+type manifestResult struct {
+	Status         string `json:"status"`
+	EvidenceID     string `json:"evidence_id"`
+	EvidenceStatus string `json:"evidence_status"`
+	Error          string `json:"error"`
+	Code           string `json:"code"`
+}
+
+func (a *agent) submitAll(ctx context.Context, out *outbox) error {
+	for {
+		batch, err := out.take(maxBatch)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		tasks, err := a.submit(ctx, batch)
+		if err != nil {
+			return err
+		}
+		out.tasks = append(out.tasks, tasks...)
+	}
+}
+
+// submit signs and sends one batch. What the server refuses gets its line here.
+func (a *agent) submit(ctx context.Context, clips []*clip) ([]*task, error) {
+	checkpoint := a.trust.lastHash()
+	entries, err := a.state.sign(clips, func(m *manifest.Manifest) ([]byte, [32]byte, error) {
+		m.KeyID, m.At, m.Monotonic, m.Checkpoint = a.id.keyID, time.Now().UnixMilli(), sinceBoot(), checkpoint
+		return manifest.Sign(*m, a.id.key)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var in struct {
+		Manifests [][]byte `json:"manifests"`
+	}
+	for _, e := range entries {
+		in.Manifests = append(in.Manifests, e.signed)
+	}
+	var out struct {
+		Items []manifestResult `json:"items"`
+	}
+	err = a.client.call(ctx, "POST", "/api/v1/manifests", in, &out)
+	if err == nil && len(out.Items) != len(clips) {
+		err = fmt.Errorf("服务器回答了 %d 份清单，送出 %d 份", len(out.Items), len(clips))
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	var tasks []*task
+	for i, c := range clips {
+		problem := ""
+		switch {
+		case err != nil:
+			problem = err.Error()
+		case out.Items[i].Status == rejected || out.Items[i].EvidenceID == "":
+			problem = "清单被拒绝：" + out.Items[i].Error
+		}
+		if problem != "" {
+			if rerr := a.report(c.name, result{Size: c.size(), SHA256: c.sha(), Status: rejected, Error: problem}); rerr != nil {
+				return nil, rerr
+			}
+			continue
+		}
+		r := out.Items[i]
+		tasks = append(tasks, &task{clip: c, evidence: r.EvidenceID, first: r.Status == "accepted" && !entries[i].done, sealed: r.EvidenceStatus != "pending"})
+	}
+	return tasks, nil
+}
+
+// sinceBoot is the machine's monotonic clock in milliseconds, time asleep included.
+func sinceBoot() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
+		return 0 // unknown; the server reads it as such
+	}
+	return ts.Nano() / int64(time.Millisecond)
+}
+
+// rehash reads a spooled copy again before it is carried: it may be torn, or not be what the manifest named.
+func rehash(ctx context.Context, path string, m manifest.Signed) (*clip, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	h := manifest.NewHasher(m.Size)
+	buf := make([]byte, 1<<20)
+	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		n, err := f.Read(buf)
+		_, _ = h.Write(buf[:n]) // hashes don't fail
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	c := &clip{found: found{name: string(m.FileName), info: info}, recorder: m.Recorder, spooled: path}
+	c.sha256, c.composite, c.parts = h.Sum()
+	if c.sha() != strings.ToLower(filepath.Base(path)) {
+		return nil, errors.New("内容与指纹不符")
+	}
+	return c, nil
+}
