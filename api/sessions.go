@@ -45,8 +45,8 @@ func (s *Server) saveSession(c *gin.Context) error {
 func (s *Server) touchSession(c *gin.Context) error {
 	sm := s.Authority.Sessions()
 	ctx := c.Request.Context()
-	if now := time.Now(); now.Sub(sm.GetTime(ctx, "touched")) > time.Minute {
-		sm.Put(ctx, "touched", now)
+	if now := time.Now(); now.Unix()-sm.GetInt64(ctx, "touched") > 60 {
+		sm.Put(ctx, "touched", now.Unix()) // not a time.Time: gob doesn't know it behind an interface
 		return s.saveSession(c)
 	}
 	return nil

@@ -187,3 +187,12 @@ func (s *Service) Names(ctx context.Context, ids []string) (map[string]string, e
 	}
 	return names, nil
 }
+
+// CountUsers says how many accounts there are; a new platform has none.
+func (s *Service) CountUsers(ctx context.Context) (int64, error) {
+	n, err := s.q.CountUsers(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("count accounts: %w", err)
+	}
+	return n, nil
+}

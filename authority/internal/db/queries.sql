@@ -145,3 +145,6 @@ select id, name from officer where id = any(sqlc.arg(ids)::text[]);
 
 -- name: UnitNames :many
 select code, name from township;
+
+-- name: CountUsers :one
+select count(*) from app_user;

@@ -221,6 +221,17 @@ func (q *Queries) CountAttempt(ctx context.Context, arg CountAttemptParams) (Cou
 	return i, err
 }
 
+const countUsers = `-- name: CountUsers :one
+select count(*) from app_user
+`
+
+func (q *Queries) CountUsers(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, countUsers)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const forgetAttempts = `-- name: ForgetAttempts :exec
 delete from sign_in_limit where key = $1
 `
