@@ -112,11 +112,6 @@ func (s *Server) evidenceFile(ctx context.Context, eid evidence.ID) (Evidence, e
 	if v.Leaves, err = s.leavesOf(ctx, rec); err != nil {
 		return Evidence{}, err
 	}
-	if rec.DeviceID != "" {
-		if v.Device, err = s.deviceRef(ctx, rec.DeviceID); err != nil {
-			return Evidence{}, err
-		}
-	}
 	return v, nil
 }
 

@@ -15,9 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"zhizheng/authority"
-	"zhizheng/budget"
 	"zhizheng/cases"
-	"zhizheng/devices"
 	"zhizheng/evidence"
 	"zhizheng/evidence/evlog"
 	"zhizheng/ingest"
@@ -34,8 +32,6 @@ type Deps struct {
 	Ingest    *ingest.Service
 	Authority *authority.Service
 	Cases     *cases.Service
-	Devices   *devices.Service
-	Budget    *budget.Service
 
 	Console       fs.FS // the built console; index.html answers every page address
 	Version       string
@@ -49,6 +45,7 @@ type Deps struct {
 
 // Server implements the contract.
 type Server struct {
+	StrictServerInterface // the operations that have no handler yet
 	Deps
 	ops map[string]operation
 	log *slog.Logger

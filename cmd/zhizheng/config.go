@@ -92,3 +92,6 @@ func (c *serveCmd) Validate() error {
 	}
 	return nil
 }
+
+// secure says whether users come over HTTPS.
+func (c *serveCmd) secure() bool { return strings.HasPrefix(c.PublicURL, "https://") }

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -63,7 +62,7 @@ func (c *serveCmd) serve(ctx context.Context, out io.Writer, logger *slog.Logger
 
 	deps := plat.deps()
 	deps.Console, deps.Version, deps.Demo, deps.Logger = web.FS(), version.String(), c.Demo, logger
-	deps.SecureCookies = strings.HasPrefix(c.PublicURL, "https://")
+	deps.SecureCookies = c.secure()
 	handler, err := api.New(deps)
 	if err != nil {
 		return err
@@ -86,7 +85,7 @@ func (c *serveCmd) serve(ctx context.Context, out io.Writer, logger *slog.Logger
 	plat.run(work, g)
 	svc.watch(work, g)
 	g.Go(func() error { // the first visit: demo, then the address
-		if err := c.welcome(gctx, p, plat, logger); err != nil && gctx.Err() == nil {
+		if err := c.welcome(gctx, p, plat); err != nil && gctx.Err() == nil {
 			return err
 		}
 		return nil

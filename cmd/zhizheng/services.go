@@ -33,8 +33,12 @@ func (c *serviceConfig) startServices(ctx context.Context, p *progress, logger *
 		}
 	}()
 	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return p.step("数据库 PostgreSQL", func() error { return c.startDatabase(gctx, svc, logger) }) })
-	g.Go(func() error { return p.step("对象存储 S3", func() error { return c.startStore(gctx, svc, logger) }) })
+	g.Go(func() error {
+		return p.step("数据库 PostgreSQL", func() error { return c.startDatabase(gctx, svc, logger) })
+	})
+	g.Go(func() error {
+		return p.step("对象存储 S3", func() error { return c.startStore(gctx, svc, logger) })
+	})
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"golang.org/x/sync/errgroup"
+
+	"zhizheng/api"
+	"zhizheng/authority"
+	"zhizheng/cases"
+	"zhizheng/evidence"
+	"zhizheng/evidence/chain"
+	"zhizheng/evidence/evlog"
+	"zhizheng/ingest"
+	"zhizheng/internal/id"
+	"zhizheng/internal/pg"
+)
+
+// platform is the domains, standing on the services.
+type platform struct {
+	svc       *services
+	pool      *pgxpool.Pool
+	log       *evlog.Log
+	evidence  *evidence.Keeper
+	authority *authority.Service
+	cases     *cases.Service
+	ingest    *ingest.Service
+	jobs      *river.Client[pgx.Tx]
+
+	streams    context.Context // ends first: what answers without end (events) hangs on it
+	endStreams context.CancelFunc
+}
+
+func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services, logger *slog.Logger) (_ *platform, err error) {
+	pl := &platform{svc: svc}
+	pl.streams, pl.endStreams = context.WithCancel(context.WithoutCancel(ctx))
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, pl.close())
+		}
+	}()
+	if pl.pool, err = pg.Open(ctx, svc.databaseURL, 24); err != nil {
+		return nil, err
+	}
+	if err = p.step("证据日志与签名进程", func() error {
+		pl.log, err = evlog.New(pl.pool, evlog.Options{Dir: c.secrets(), Origin: c.LogOrigin, Logger: logger})
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	if h := pl.log.Halted(); h != "" {
+		p.say("  ! 日志停止写入：%s", h)
+	}
+	if err := pl.noteProbe(ctx); err != nil {
+		return nil, err
+	}
+	pl.evidence = evidence.NewKeeper(pl.pool, pl.log, svc.store, nil)
+	pl.authority = authority.New(pl.pool, pl.log, authority.Options{Secure: c.secure(), Logger: logger})
+	workers := river.NewWorkers()
+	river.AddWorker(workers, cases.NewHoldWorker(pl.evidence))
+	pl.jobs, err = river.NewClient(riverpgxv5.New(pl.pool), &river.Config{
+		Queues:       map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}},
+		Workers:      workers,
+		PeriodicJobs: []*river.PeriodicJob{cases.PeriodicHolds()},
+		Logger:       slog.New(levelFilter{logger.Handler(), slog.LevelWarn}),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("jobs: %w", err)
+	}
+	pl.cases = cases.New(pl.pool, pl.log, pl.authority, pl.evidence, pl.jobs, nil)
+	pl.ingest = ingest.New(ingest.Options{Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Store: svc.store, Logger: logger,
+		Attested:  func() bool { return svc.probe.Attested },
+		Retain:    func(now time.Time) time.Time { return now.AddDate(0, 0, c.RetentionDays) },
+		AfterSeal: pl.afterSeal})
+	return pl, nil
+}
+
+// noteProbe logs what the store was seen to do, once a start.
+func (pl *platform) noteProbe(ctx context.Context) error {
+	return pl.log.Do(ctx, func(_ context.Context, tx *pg.Tx) error {
+		return pl.log.Append(tx, chain.Entry{Key: "probe/" + id.New(), Kind: chain.KindStoreProbe, Subject: chain.Subject{Type: chain.SubjectPlatform, ID: "store"},
+			Time: time.Now(), Payload: chain.NotePayload{Text: pl.svc.probe.Label + "\n" + probeText(pl.svc.probe), OK: pl.svc.probe.Attested && pl.svc.probe.Locked}})
+	})
+}
+
+// afterSeal enqueues what follows a sealing in its transaction.
+func (pl *platform) afterSeal(ctx context.Context, tx *pg.Tx, eid evidence.ID) error {
+	return pl.settleHolds(ctx, tx)
+}
+
+func (pl *platform) settleHolds(ctx context.Context, tx *pg.Tx) error {
+	_, err := pl.jobs.InsertTx(ctx, tx.Tx, cases.SettleHolds{}, nil)
+	if err != nil {
+		return fmt.Errorf("enqueue holds: %w", err)
+	}
+	return nil
+}
+
+func (pl *platform) deps() api.Deps {
+	return api.Deps{Pool: pl.pool, Log: pl.log, Store: pl.svc.store, Evidence: pl.evidence, Ingest: pl.ingest, Authority: pl.authority, Cases: pl.cases,
+		SettleHolds: pl.settleHolds, StoreLabel: func() string { return pl.svc.probe.Label }, Ready: pl.ready}
+}
+
+// ready asks each service.
+func (pl *platform) ready(ctx context.Context) map[string]string {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	state := map[string]string{"database": "ok", "store": "ok", "log": "ok"}
+	if err := pl.pool.Ping(ctx); err != nil {
+		state["database"] = "no answer"
+	}
+	if err := pl.svc.store.Ready(ctx); err != nil {
+		state["store"] = "no answer"
+	}
+	if pl.log.Halted() != "" {
+		state["log"] = "halted"
+	}
+	return state
+}
+
+// run starts the work that goes on by itself.
+func (pl *platform) run(ctx context.Context, g *errgroup.Group) {
+	g.Go(func() error { return quiet(ctx, pl.log.Run(ctx)) })
+	g.Go(func() error { return quiet(ctx, pl.authority.Run(ctx)) })
+	g.Go(func() error {
+		if err := pl.jobs.Start(ctx); err != nil {
+			return fmt.Errorf("jobs: %w", err)
+		}
+		<-pl.jobs.Stopped()
+		return nil
+	})
+}
+
+// quiet turns the end that was asked for into no error.
+func quiet(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+func (pl *platform) close() error {
+	pl.endStreams()
+	var err error
+	if pl.log != nil {
+		err = pl.log.Close()
+	}
+	if pl.pool != nil {
+		pl.pool.Close()
+	}
+	return err
+}
+
+// levelFilter keeps a chatty library's everyday lines out of the log.
+type levelFilter struct {
+	slog.Handler
+	min slog.Level
+}
+
+func (f levelFilter) Enabled(_ context.Context, l slog.Level) bool { return l >= f.min }

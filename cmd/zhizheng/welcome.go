@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"zhizheng/authority"
+	"zhizheng/cmd/zhizheng/internal/demo"
+)
+
+// The demo's docking station and the recorder whose card it docks.
+const (
+	demoStation  = "DEMO-DOCK-01"
+	demoRecorder = "DEMO-BWC-0001"
+)
+
+// welcome loads the demo if asked to, and tells the person at the terminal where to go.
+func (c *serveCmd) welcome(ctx context.Context, p *progress, pl *platform) error {
+	if !c.Demo {
+		return c.firstAdministrator(ctx, p, pl)
+	}
+	accounts, err := c.loadDemo(ctx, p, pl)
+	if err != nil {
+		return err
+	}
+	reviewer := slices.IndexFunc(accounts, func(a demo.Account) bool { return a.Role == "reviewer" })
+	link, err := pl.authority.IssueLink(authority.WithActor(ctx, authority.System), accounts[reviewer].Username)
+	if err != nil {
+		return err
+	}
+	host, port, err := net.SplitHostPort(strings.TrimPrefix(strings.TrimPrefix(c.PublicURL, "http://"), "https://"))
+	if err != nil {
+		host, port = c.PublicURL, "443"
+	}
+	p.say("\n执证已就绪：%s", c.PublicURL)
+	p.say("\n  一次性登录（案件审核员，10 分钟内有效）：\n    %s/sign-in?token=%s", c.PublicURL, url.QueryEscape(link))
+	p.say("\n  示例账号（另存于 %s）：", filepath.Join(c.Data, "demo-accounts.json"))
+	for _, a := range accounts {
+		p.say("    %-10s %-12s %s", authority.RoleName(a.Role), a.Username, a.Password)
+	}
+	p.say("\n  从自己的电脑访问：ssh -L %s:%s:%s 本机", port, host, port)
+	p.say("\n  归库自己的文件夹：\n    bin/zhizheng-dock --identity %s --server %s --source 文件夹 --once\n", filepath.Join(c.Data, "demo-dock"), c.PublicURL)
+	p.say("  Ctrl-C 停止。")
+	return nil
+}
+
+// firstAdministrator makes the one account of a new platform; it has no password until its holder sets one through the link.
+func (c *serveCmd) firstAdministrator(ctx context.Context, p *progress, pl *platform) error {
+	ctx = authority.WithActor(ctx, authority.System)
+	p.say("\n执证已就绪：%s", c.PublicURL)
+	users, err := pl.authority.CountUsers(ctx)
+	if err != nil || users > 0 {
+		return err
+	}
+	if _, err := pl.authority.CreateUser(ctx, authority.NewUser{Username: "admin", Name: "管理员", Role: "admin", MustChange: true}); err != nil {
+		return err
+	}
+	link, err := pl.authority.IssueLink(ctx, "admin")
+	if err != nil {
+		return err
+	}
+	p.say("\n  首次使用：管理员的一次性登录链接（请随后设置密码）：\n    %s/sign-in?token=%s\n", c.PublicURL, url.QueryEscape(link))
+	return nil
+}
+
+func (c *serveCmd) accountsFile() string { return filepath.Join(c.Data, "demo-accounts.json") }
+
+func (c *serveCmd) loadDemo(ctx context.Context, p *progress, pl *platform) (accounts []demo.Account, err error) {
+	var known []demo.Account
+	b, err := os.ReadFile(c.accountsFile())
+	switch {
+	case err == nil:
+		if err := json.Unmarshal(b, &known); err != nil {
+			return nil, fmt.Errorf("read %s: %w", c.accountsFile(), err)
+		}
+	case !errors.Is(err, os.ErrNotExist):
+		return nil, err
+	}
+	now := time.Now()
+	err = p.step("示例：乡镇、人员、证件、赋权事项、账号", func() error {
+		accounts, err = demo.Authority(ctx, demo.AuthorityDeps{Authority: pl.authority, Known: known, Now: now})
+		if err != nil {
+			return err
+		}
+		b, err := json.MarshalIndent(accounts, "", "  ")
+		if err != nil {
+			return err
+		}
+		return replaceFile(c.accountsFile(), append(b, '\n'))
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = p.step("示例：案件", func() error {
+		return demo.Cases(ctx, demo.CasesDeps{Authority: pl.authority, Cases: pl.cases, Now: now})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return accounts, p.step("示例：采集站身份", func() error {
+		return pl.ingest.WriteIdentity(ctx, filepath.Join(c.Data, "demo-dock"), c.PublicURL, demoStation, demo.DongheCode, "示例采集站", "system")
+	})
+}
+
+// sibling finds a program that was built beside this one.
+func sibling(name string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(filepath.Dir(self), name)
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("%s is not beside %s: run make build: %w", name, self, err)
+	}
+	return path, nil
+}
+
+// replaceFile writes a file (mode 0600) whole or not at all.
+func replaceFile(path string, b []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
