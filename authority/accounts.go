@@ -2,6 +2,7 @@ package authority
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"regexp"
@@ -21,8 +22,8 @@ import (
 type NewUser struct {
 	Username, Name, Role string
 	Townships            []string
-	Password             string
-	MustChange           bool // ask for a new password at the first sign-in
+	Password             string // "" with MustChange: the person comes in by a link and sets one
+	MustChange           bool   // ask for a new password at the first sign-in
 }
 
 var usernames = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,63}$`)
@@ -38,6 +39,9 @@ func (s *Service) CreateUser(ctx context.Context, n NewUser) (Actor, error) {
 	}
 	if n.Townships != nil && len(n.Townships) == 0 {
 		return Actor{}, fault.Invalid("请指定乡镇范围")
+	}
+	if n.Password == "" && n.MustChange {
+		n.Password = rand.Text() // nobody is told it
 	}
 	hash, err := s.hash(ctx, name, n.Password)
 	if err != nil {
@@ -78,7 +82,7 @@ func (s *Service) hash(ctx context.Context, username, password string) (string, 
 }
 
 // ChangePassword replaces one's own password, ends all sessions of the account and makes the one in ctx a new one. Wrong guesses of
-// the current password count as failed sign-ins.
+// the current password count as failed sign-ins. Who came by a link to an account that must change its password has none to give.
 func (s *Service) ChangePassword(ctx context.Context, current, next string) error {
 	a := ActorFrom(ctx)
 	key := limitKey("user", a.Username)
@@ -89,12 +93,14 @@ func (s *Service) ChangePassword(ctx context.Context, current, next string) erro
 	if err != nil {
 		return fmt.Errorf("look up user: %w", err)
 	}
-	ok, err := s.check(ctx, current, u.PasswordHash)
-	if err != nil {
-		return err
-	}
-	if !ok {
-		return fault.Invalid("当前密码不正确")
+	if !u.MustChange || !s.sessions.GetBool(ctx, "link") {
+		ok, err := s.check(ctx, current, u.PasswordHash)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return fault.Invalid("当前密码不正确")
+		}
 	}
 	if current == next {
 		return fault.Invalid("新密码须与当前密码不同")
@@ -108,7 +114,7 @@ func (s *Service) ChangePassword(ctx context.Context, current, next string) erro
 	if u, err = s.q.UserByID(ctx, u.ID); err != nil {
 		return fmt.Errorf("look up user: %w", err)
 	}
-	_, err = s.begin(ctx, u)
+	_, err = s.begin(ctx, u, false)
 	return err
 }
 

@@ -203,6 +203,28 @@ func TestLinkSignsInOnce(t *testing.T) {
 	wantKind(t, err, fault.KindUnauthorized)
 }
 
+func TestFirstAccountSetsItsPasswordByLink(t *testing.T) {
+	e := newEnv(t)
+	e.user(t, NewUser{Username: "admin", Name: "管理员", Role: "admin", MustChange: true})
+	token, err := e.IssueLink(t.Context(), "admin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := e.browser(t, "")
+	a, err := e.RedeemLink(ctx, token, "192.0.2.1")
+	if err != nil || !a.MustChange {
+		t.Fatalf("came in as %+v, %v", a, err)
+	}
+	if err := e.ChangePassword(WithActor(ctx, a), "", goodPassword); err != nil {
+		t.Fatal(err)
+	}
+	// From now on the link's session is an ordinary one: the current password is asked for.
+	wantKind(t, e.ChangePassword(WithActor(ctx, a), "", "yet another passphrase"), fault.KindInvalid)
+	if _, err := e.SignIn(e.browser(t, ""), "admin", goodPassword, "192.0.2.1"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestCreateUserRefuses(t *testing.T) {
 	e := newEnv(t)
 	ok := NewUser{Username: "abc", Name: "示例", Role: "officer", Townships: []string{"510821100"}, Password: goodPassword}

@@ -63,7 +63,7 @@ func (s *Service) SignIn(ctx context.Context, username, password, addr string) (
 	if err := s.forgive(ctx, byUser, byAddr); err != nil {
 		return Actor{}, err
 	}
-	return s.begin(ctx, u)
+	return s.begin(ctx, u, false)
 }
 
 func (s *Service) check(ctx context.Context, password, hash string) (bool, error) {
@@ -78,7 +78,7 @@ func (s *Service) check(ctx context.Context, password, hash string) (bool, error
 	return ok, nil
 }
 
-func (s *Service) begin(ctx context.Context, u db.AppUser) (Actor, error) {
+func (s *Service) begin(ctx context.Context, u db.AppUser, byLink bool) (Actor, error) {
 	// A new token for each sign-in: one that was planted before it can't become a session.
 	if err := s.sessions.RenewToken(ctx); err != nil {
 		return Actor{}, fmt.Errorf("begin session: %w", err)
@@ -87,6 +87,7 @@ func (s *Service) begin(ctx context.Context, u db.AppUser) (Actor, error) {
 	s.sessions.Put(ctx, "user", u.ID)
 	s.sessions.Put(ctx, "epoch", int(u.SessionEpoch))
 	s.sessions.Put(ctx, "sid", sid)
+	s.sessions.Put(ctx, "link", byLink)
 	return actorOf(u, sid), nil
 }
 
@@ -163,5 +164,5 @@ func (s *Service) RedeemLink(ctx context.Context, token, addr string) (Actor, er
 	if err := s.q.ForgiveAttempt(ctx, byAddr); err != nil {
 		return Actor{}, fmt.Errorf("forgive attempt: %w", err)
 	}
-	return s.begin(ctx, u)
+	return s.begin(ctx, u, true)
 }
