@@ -25,7 +25,7 @@ import (
 	"zhizheng/internal/testenv"
 )
 
-func open(t *testing.T, url string) *pgxpool.Pool {
+func open(t testing.TB, url string) *pgxpool.Pool {
 	t.Helper()
 	pool, err := pg.Open(t.Context(), url, 8)
 	if err != nil {
@@ -36,7 +36,7 @@ func open(t *testing.T, url string) *pgxpool.Pool {
 }
 
 // owner is a connection that may do what the application's role may not: make tables, change rows.
-func owner(t *testing.T, url string) *pgx.Conn {
+func owner(t testing.TB, url string) *pgx.Conn {
 	t.Helper()
 	c, err := pgx.Connect(context.Background(), url)
 	if err != nil {
@@ -46,7 +46,7 @@ func owner(t *testing.T, url string) *pgx.Conn {
 	return c
 }
 
-func exec(t *testing.T, c *pgx.Conn, sql string, args ...any) {
+func exec(t testing.TB, c *pgx.Conn, sql string, args ...any) {
 	t.Helper()
 	if _, err := c.Exec(context.Background(), sql, args...); err != nil {
 		t.Fatalf("%s: %v", sql, err)

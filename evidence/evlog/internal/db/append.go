@@ -19,12 +19,17 @@ type ForAppend struct {
 // In one statement they would not: that reads a snapshot older than the lock.
 func ReadForAppend(ctx context.Context, tx pgx.Tx, keys []string, subjects [][]byte) (ForAppend, error) {
 	var b pgx.Batch
+	// A plan made while the log is nearly empty is kept by the connection, and would scan the whole of what comes later.
+	b.Queue(`set local enable_seqscan = off`)
 	b.Queue(lockHead)
 	b.Queue(entriesByKeys, keys)
 	b.Queue(subjectHeads, subjects)
 	res := tx.SendBatch(ctx, &b)
 	var r ForAppend
 	err := func() error {
+		if _, err := res.Exec(); err != nil {
+			return err
+		}
 		if err := res.QueryRow().Scan(&r.Head.Size, &r.Head.Edge); err != nil {
 			return err
 		}

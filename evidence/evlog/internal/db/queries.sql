@@ -15,12 +15,11 @@ where e.key = any(sqlc.arg(keys)::text[]);
 
 -- name: SubjectHeads :many
 select e.subject, e.counter, e.leaf_hash
-from log_entry e
-where (e.subject, e.counter) in (
+from unnest(sqlc.arg(subjects)::bytea[]) as s (subject)
+cross join lateral (
   -- one step down the unique index for each subject
-  select s.subject, (select max(l.counter) from log_entry l where l.subject = s.subject)
-  from unnest(sqlc.arg(subjects)::bytea[]) as s (subject)
-);
+  select l.subject, l.counter, l.leaf_hash from log_entry l where l.subject = s.subject order by l.counter desc limit 1
+) as e;
 
 -- name: InsertEntries :exec
 insert into log_entry (seq, key, key_sum, subject, counter, leaf_hash, bytes)

@@ -558,12 +558,11 @@ func (q *Queries) Publisher(ctx context.Context) (PublisherRow, error) {
 
 const subjectHeads = `-- name: SubjectHeads :many
 select e.subject, e.counter, e.leaf_hash
-from log_entry e
-where (e.subject, e.counter) in (
+from unnest($1::bytea[]) as s (subject)
+cross join lateral (
   -- one step down the unique index for each subject
-  select s.subject, (select max(l.counter) from log_entry l where l.subject = s.subject)
-  from unnest($1::bytea[]) as s (subject)
-)
+  select l.subject, l.counter, l.leaf_hash from log_entry l where l.subject = s.subject order by l.counter desc limit 1
+) as e
 `
 
 type SubjectHeadsRow struct {
