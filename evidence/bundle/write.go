@@ -1,0 +1,178 @@
+package bundle
+
+import (
+	"archive/zip"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// Item is an exhibit to be exported.
+type Item struct {
+	Record
+	Open func(ctx context.Context) (io.ReadCloser, error) // nil while the bytes have not arrived
+}
+
+// Input is what a bundle is made of.
+type Input struct {
+	CaseID string
+	Case   any    // marshalled into case.json
+	Index  []byte // index.html
+	Items  []Item
+	Proofs map[int64][]byte // receipts by index of the leaf
+}
+
+// Plan is a bundle whose every digest is known before its first byte is written, so that the export can be logged first.
+type Plan struct {
+	manifest []byte
+	parts    []part
+}
+
+type part struct {
+	Member
+	text []byte
+	open func(ctx context.Context) (io.ReadCloser, error)
+}
+
+// NewPlan lays out a bundle. It sets Member of the items' records.
+func NewPlan(in Input) (*Plan, error) {
+	p := &Plan{}
+	records := make([]Record, len(in.Items))
+	for i := range in.Items {
+		it := &in.Items[i]
+		it.Number = i + 1
+		if it.Open != nil {
+			it.Member = memberName(i+1, it.FileName)
+		}
+		records[i] = it.Record
+	}
+	for _, doc := range []struct {
+		name string
+		v    any
+	}{{CaseName, in.Case}, {EvidenceName, records}} {
+		if doc.name == CaseName {
+			p.text(IndexName, in.Index)
+		}
+		b, err := encodeJSON(doc.v)
+		if err != nil {
+			return nil, fmt.Errorf("write %s: %w", doc.name, err)
+		}
+		p.text(doc.name, b)
+	}
+	for _, it := range in.Items {
+		if it.Open != nil {
+			p.parts = append(p.parts, part{Member: Member{it.Member, it.Size, it.SHA256}, open: it.Open})
+		}
+	}
+	for _, index := range slices.Sorted(maps.Keys(in.Proofs)) {
+		p.text(proofName(index), in.Proofs[index])
+	}
+	m := Manifest{Format: Format, CaseID: in.CaseID}
+	for _, part := range p.parts {
+		m.Members = append(m.Members, part.Member)
+	}
+	var err error
+	p.manifest, err = encodeJSON(m)
+	return p, err
+}
+
+func (p *Plan) text(name string, b []byte) {
+	sum := sha256.Sum256(b)
+	p.parts = append(p.parts, part{Member: Member{name, int64(len(b)), hex.EncodeToString(sum[:])}, text: b})
+}
+
+// Digest is the SHA-256 of MANIFEST.json, which the export's leaf commits to.
+func (p *Plan) Digest() []byte {
+	sum := sha256.Sum256(p.manifest)
+	return sum[:]
+}
+
+// Write streams the bundle. exportProof is asked for last: the receipt of the export's leaf, which may need a checkpoint yet to come.
+// A file whose bytes are not the ones recorded ends the stream with an error: half a zip opens nowhere.
+func (p *Plan) Write(ctx context.Context, w io.Writer, exportProof func(context.Context) ([]byte, error)) error {
+	z := zip.NewWriter(w)
+	if err := writeText(z, ManifestName, p.manifest); err != nil {
+		return err
+	}
+	for _, part := range p.parts {
+		var err error
+		if part.open == nil {
+			err = writeText(z, part.Name, part.text)
+		} else {
+			err = writeFile(ctx, z, part)
+		}
+		if err != nil {
+			return fmt.Errorf("write %s: %w", part.Name, err)
+		}
+		if err := z.Flush(); err != nil {
+			return err
+		}
+	}
+	receipt, err := exportProof(ctx)
+	if err != nil {
+		return fmt.Errorf("receipt of the export: %w", err)
+	}
+	if err := writeText(z, ExportName, receipt); err != nil {
+		return err
+	}
+	return z.Close()
+}
+
+// writeText knows size and CRC beforehand and writes them into the header.
+func writeText(z *zip.Writer, name string, b []byte) error {
+	w, err := z.CreateRaw(&zip.FileHeader{Name: name, Method: zip.Store, CRC32: crc32.ChecksumIEEE(b),
+		CompressedSize64: uint64(len(b)), UncompressedSize64: uint64(len(b))})
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(b)
+	return err
+}
+
+func writeFile(ctx context.Context, z *zip.Writer, part part) error {
+	w, err := z.CreateHeader(&zip.FileHeader{Name: part.Name, Method: zip.Store})
+	if err != nil {
+		return err
+	}
+	body, err := part.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	h := sha256.New()
+	n, err := io.Copy(io.MultiWriter(w, h), body)
+	if err != nil {
+		return err
+	}
+	if n != part.Size || hex.EncodeToString(h.Sum(nil)) != part.SHA256 {
+		return errors.New("the stored bytes are not the ones recorded")
+	}
+	return nil
+}
+
+// memberName keeps the card's own name where a zip can hold it on any system, behind the exhibit's number.
+func memberName(number int, fileName string) string {
+	base := path.Base(strings.ReplaceAll(fileName, `\`, "/"))
+	base = strings.Map(func(r rune) rune {
+		if r < 0x20 || strings.ContainsRune(`<>:"/\|?*`, r) || r == utf8.RuneError {
+			return '_'
+		}
+		return r
+	}, base)
+	for len(base) > 160 { // Windows and zip tools trip over long names
+		_, n := utf8.DecodeRuneInString(base)
+		base = base[n:]
+	}
+	return fmt.Sprintf("%s%03d-%s", filesDir, number, strings.Trim(base, ". "))
+}
+
+func proofName(index int64) string { return fmt.Sprintf("%s%012d.tlog-proof", proofsDir, index) }
