@@ -68,11 +68,7 @@ func (a *agent) read(ctx context.Context, f found, seen func(n int)) (*clip, err
 	if h.Size != f.info.Size() {
 		return nil, fmt.Errorf("%w（应有 %d 字节，读到 %d 字节）", errChanged, f.info.Size(), h.Size)
 	}
-	now, err := r.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if err := same(f.info, now); err != nil {
+	if err := a.card.unchanged(f, r); err != nil {
 		return nil, err
 	}
 	c := &clip{found: f, recorder: a.c.Recorder}

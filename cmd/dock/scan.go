@@ -137,6 +137,25 @@ func (c *card) open(f found) (*os.File, error) {
 	return r, nil
 }
 
+// unchanged compares a file that was read with what it was when it was listed, by the open file and by its name.
+func (c *card) unchanged(f found, r *os.File) error {
+	now, err := r.Stat()
+	if err != nil {
+		return err
+	}
+	if err := same(f.info, now); err != nil {
+		return err
+	}
+	named, err := c.root.Lstat(f.name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w（文件已被删除或改名）", errChanged)
+	}
+	if err != nil {
+		return err
+	}
+	return same(f.info, named)
+}
+
 // errChanged says that a file isn't what it was when it was listed: it is still being written, or was cut short or replaced.
 var errChanged = errors.New("文件在读取时有变化，未封存；待写完后再采集")
 
