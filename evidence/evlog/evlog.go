@@ -25,6 +25,7 @@ import (
 	"zhizheng/evidence/evlog/internal/db"
 	"zhizheng/evidence/evlog/signer"
 	"zhizheng/internal/fault"
+	"zhizheng/internal/pg"
 )
 
 // Signer signs checkpoints that continue what it signed before: signer.Process, a child, or signer.Signer, in this process.
@@ -112,6 +113,14 @@ func (l *Log) open(ctx context.Context) error {
 		return err
 	}
 	l.vkey = st.VKey
+	var durable bool
+	err = l.pool.QueryRow(ctx, `select current_setting('fsync') = 'on' and current_setting('synchronous_commit') <> 'off'`).Scan(&durable)
+	if err != nil {
+		return pg.Away(fmt.Errorf("read database settings: %w", err))
+	}
+	if !durable {
+		l.log.WarnContext(ctx, "database may lose acknowledged log entries in a crash: fsync or synchronous_commit is off")
+	}
 	return l.compare(ctx, st)
 }
 
