@@ -27,6 +27,7 @@ type Input struct {
 	CaseID string
 	Case   any    // marshalled into case.json
 	Index  []byte // index.html
+	VKey   string // of the log, for people
 	Items  []Item
 	Proofs map[int64][]byte // receipts by index of the leaf
 }
@@ -68,6 +69,7 @@ func NewPlan(in Input) (*Plan, error) {
 		}
 		p.text(doc.name, b)
 	}
+	p.text(VKeyName, []byte(in.VKey+"\n"))
 	for _, it := range in.Items {
 		if it.Open != nil {
 			p.parts = append(p.parts, part{Member: Member{it.Member, it.Size, it.SHA256}, open: it.Open})

@@ -1,0 +1,332 @@
+package bundle
+
+import (
+	"archive/zip"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"golang.org/x/mod/sumdb/note"
+
+	"zhizheng/evidence/chain"
+)
+
+// Report is what was checked. Failures is empty when all holds; each names what doesn't, in zh-CN and English.
+type Report struct {
+	CaseID     string    `json:"case_id,omitempty"`
+	Origin     string    `json:"origin,omitempty"`
+	TreeSize   int64     `json:"tree_size,omitempty"`
+	ExportLeaf int64     `json:"export_leaf,omitempty"`
+	ExportedAt string    `json:"exported_at,omitempty"`
+	Records    []Record  `json:"records,omitempty"`
+	Leaves     int       `json:"leaves"`
+	Checked    []string  `json:"checked"`
+	Failures   []Failure `json:"failures"`
+}
+
+// Failure is one thing that doesn't hold.
+type Failure struct {
+	Where string `json:"where"`
+	Zh    string `json:"zh"`
+	En    string `json:"en"`
+}
+
+// SignedFile reads a device's signed manifest: it checks the signature by the key's SubjectPublicKeyInfo and tells what the manifest
+// states. It is handed in, because manifests are the docking stations' format and not the log's.
+type SignedFile func(signed, spki []byte) (sha256 []byte, size int64, err error)
+
+type verifier struct {
+	log    note.Verifier
+	read   SignedFile
+	zip    *zip.Reader
+	files  map[string]*zip.File
+	texts  map[string][]byte
+	digest map[string]string
+	leaves map[int64]chain.Proven
+	report Report
+}
+
+// Verify checks a bundle against the key of the log. The error is for what can't be read as a bundle at all; whatever doesn't hold is
+// in the report.
+func Verify(r io.ReaderAt, size int64, log note.Verifier, read SignedFile) (Report, error) {
+	z, err := zip.NewReader(r, size)
+	if err != nil {
+		return Report{}, fmt.Errorf("not a bundle (zip): %w", err)
+	}
+	v := &verifier{log: log, read: read, zip: z, files: map[string]*zip.File{}, texts: map[string][]byte{}, digest: map[string]string{},
+		leaves: map[int64]chain.Proven{}}
+	v.report.Checked, v.report.Failures = []string{}, []Failure{}
+	v.members()
+	v.proofs()
+	v.export()
+	v.chains()
+	v.records()
+	return v.report, nil
+}
+
+func (v *verifier) fail(where, zh, en string) {
+	v.report.Failures = append(v.report.Failures, Failure{where, zh, en})
+}
+
+func (v *verifier) held(format string, a ...any) {
+	v.report.Checked = append(v.report.Checked, fmt.Sprintf(format, a...))
+}
+
+// members compares the zip with MANIFEST.json: the same members, in the same order, with the same bytes, and nothing else.
+func (v *verifier) members() {
+	for _, f := range v.zip.File {
+		if v.files[f.Name] != nil {
+			v.fail(f.Name, "同名成员出现两次", "member appears twice")
+		}
+		if f.Method != zip.Store {
+			v.fail(f.Name, "成员被压缩过，不是原样", "member is compressed")
+		}
+		v.files[f.Name] = f
+	}
+	raw, err := v.load(ManifestName)
+	var m Manifest
+	if err == nil {
+		err = decodeJSON(raw, &m)
+	}
+	if err == nil && m.Format != Format {
+		err = fmt.Errorf("format %q is not known", m.Format)
+	}
+	if err != nil {
+		v.fail(ManifestName, "清单无法读取："+err.Error(), "manifest can't be read: "+err.Error())
+		return
+	}
+	v.report.CaseID = m.CaseID
+	want := []string{ManifestName}
+	for _, mem := range m.Members {
+		want = append(want, mem.Name)
+		v.member(mem)
+	}
+	want = append(want, ExportName)
+	got := make([]string, len(v.zip.File))
+	for i, f := range v.zip.File {
+		got[i] = f.Name
+	}
+	if strings.Join(want, "\x00") != strings.Join(got, "\x00") {
+		v.fail(ManifestName, "压缩包的成员与清单不一致", "the zip's members are not those of the manifest")
+	}
+	v.held("%d 个成员与清单逐一比对 members compared with the manifest", len(m.Members))
+}
+
+func (v *verifier) member(mem Member) {
+	f := v.files[mem.Name]
+	if f == nil {
+		v.fail(mem.Name, "清单列出的成员不在压缩包里", "member of the manifest is missing")
+		return
+	}
+	body, err := f.Open()
+	if err != nil {
+		v.fail(mem.Name, "无法读取："+err.Error(), "can't be read: "+err.Error())
+		return
+	}
+	defer body.Close()
+	h := sha256.New()
+	var text bytes.Buffer
+	w := io.Writer(h)
+	if !strings.HasPrefix(mem.Name, filesDir) {
+		w = io.MultiWriter(h, &text)
+		body = io.NopCloser(io.LimitReader(body, maxText))
+	}
+	n, err := io.Copy(w, body)
+	sum := hex.EncodeToString(h.Sum(nil))
+	switch {
+	case err != nil:
+		v.fail(mem.Name, "读取中断（内容损坏）："+err.Error(), "reading broke off (damaged): "+err.Error())
+	case n != mem.Size || sum != mem.SHA256:
+		v.fail(mem.Name, "内容与清单的指纹不符", "content differs from the manifest's digest")
+	}
+	v.texts[mem.Name], v.digest[mem.Name] = text.Bytes(), sum
+}
+
+func (v *verifier) load(name string) ([]byte, error) {
+	f := v.files[name]
+	if f == nil {
+		return nil, errors.New("member is missing")
+	}
+	body, err := f.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	return io.ReadAll(io.LimitReader(body, maxText))
+}
+
+// proofs proves each leaf against the log's key.
+func (v *verifier) proofs() {
+	for _, f := range v.zip.File {
+		if !strings.HasPrefix(f.Name, proofsDir) {
+			continue
+		}
+		p, err := chain.VerifyReceipt(v.texts[f.Name], v.log)
+		if err != nil {
+			v.fail(f.Name, "回执不成立："+err.Error(), "receipt doesn't hold: "+err.Error())
+			continue
+		}
+		if f.Name != proofName(p.Index) {
+			v.fail(f.Name, "回执属于另一个叶子", "receipt is another leaf's")
+			continue
+		}
+		v.leaves[p.Index] = p
+	}
+	v.report.Leaves = len(v.leaves)
+	v.held("%d 个叶子均在 %s 签名的树中 leaves proven in the signed tree", len(v.leaves), v.log.Name())
+}
+
+// export proves that this very bundle was logged: its leaf commits to the digest of MANIFEST.json.
+func (v *verifier) export() {
+	raw, err := v.load(ExportName)
+	if err != nil {
+		v.fail(ExportName, "缺少导出回执", "the export's receipt is missing")
+		return
+	}
+	p, err := chain.VerifyReceipt(raw, v.log)
+	if err != nil {
+		v.fail(ExportName, "导出回执不成立："+err.Error(), "the export's receipt doesn't hold: "+err.Error())
+		return
+	}
+	c, err := chain.Payload[chain.CasePayload](p.Payload)
+	manifest, merr := v.load(ManifestName)
+	sum := sha256.Sum256(manifest)
+	switch {
+	case p.Leaf.Kind != chain.KindCaseExported || err != nil || merr != nil:
+		v.fail(ExportName, "导出回执不是案件导出的叶子", "the receipt is not that of a case's export")
+	case !bytes.Equal(c.Digest, sum[:]):
+		v.fail(ExportName, "清单不是导出时记入日志的那一份", "the manifest is not the one that was logged at export")
+	case c.CaseID != v.report.CaseID:
+		v.fail(ExportName, "导出回执属于另一个案件", "the receipt is another case's")
+	default:
+		v.held("导出已记入日志 export is leaf %d", p.Index)
+	}
+	v.report.Origin, v.report.TreeSize, v.report.ExportLeaf = p.Checkpoint.Origin, p.Checkpoint.Size, p.Index
+	v.report.ExportedAt = p.Leaf.Time().Format("2006-01-02T15:04:05Z07:00")
+	v.leaves[p.Index] = p
+}
+
+// chains checks that every subject's leaves are all there, from the first on, each naming the one before: nothing was left out of the
+// middle. Keys are exempt: a docking station's chain holds the manifests of every case.
+func (v *verifier) chains() {
+	bySubject := map[chain.SubjectID]map[uint64]chain.Proven{}
+	for _, p := range v.leaves {
+		if p.Leaf.Kind == chain.KindManifest || p.Leaf.Kind == chain.KindKeyEnrolled || p.Leaf.Kind == chain.KindKeyRevoked {
+			continue
+		}
+		s := bySubject[p.Leaf.Subject]
+		if s == nil {
+			s = map[uint64]chain.Proven{}
+			bySubject[p.Leaf.Subject] = s
+		}
+		s[p.Leaf.Counter] = p
+	}
+	for subject, leaves := range bySubject {
+		var prev [32]byte
+		for n := uint64(1); n <= uint64(len(leaves)); n++ {
+			p, ok := leaves[n]
+			if !ok {
+				v.fail("chain "+hex.EncodeToString(subject[:]), fmt.Sprintf("链上缺少第 %d 个叶子", n), fmt.Sprintf("leaf %d of the chain is missing", n))
+				break
+			}
+			if p.Leaf.Prev != prev {
+				v.fail(proofName(p.Index), "链在此处断开：前一叶子的指纹不符", "the chain breaks here: it names another leaf before it")
+			}
+			prev = p.LeafHash
+		}
+	}
+	v.held("%d 条链完整 chains complete", len(bySubject))
+}
+
+// records holds evidence.json against the leaves: what the log says counts.
+func (v *verifier) records() {
+	var records []Record
+	if err := decodeJSON(v.texts[EvidenceName], &records); err != nil {
+		v.fail(EvidenceName, "无法读取："+err.Error(), "can't be read: "+err.Error())
+		return
+	}
+	v.report.Records = records
+	for _, r := range records {
+		where := fmt.Sprintf("证据 %d（%s）", r.Number, r.ID)
+		if err := v.fingerprint(r); err != nil {
+			v.fail(where, "设备的签名清单不成立："+err.Error(), "the device's signed manifest doesn't hold: "+err.Error())
+		}
+		if r.Status == "pending" {
+			continue
+		}
+		if err := v.seal(r); err != nil {
+			v.fail(where, "封存记录不成立："+err.Error(), "the sealing doesn't hold: "+err.Error())
+		}
+	}
+	v.held("%d 份证据与日志相符 records compared with the log", len(records))
+}
+
+// fingerprint checks the manifest that the docking station signed before any byte travelled.
+func (v *verifier) fingerprint(r Record) error {
+	p, ok := v.leaves[r.ManifestLeaf]
+	if !ok || p.Leaf.Kind != chain.KindManifest {
+		return errors.New("its leaf is missing")
+	}
+	m, err := chain.Payload[chain.ManifestPayload](p.Payload)
+	if err != nil {
+		return err
+	}
+	if m.EvidenceID != r.ID {
+		return errors.New("its leaf is another item's")
+	}
+	spki, err := v.keyOf(p.Leaf.Subject)
+	if err != nil {
+		return err
+	}
+	sum, size, err := v.read(m.Signed, spki)
+	if err != nil {
+		return err
+	}
+	if hex.EncodeToString(sum) != r.SHA256 || size != r.Size {
+		return errors.New("it names another file")
+	}
+	return nil
+}
+
+// keyOf finds the enrolment of the key whose chain a manifest is on.
+func (v *verifier) keyOf(subject chain.SubjectID) ([]byte, error) {
+	for _, p := range v.leaves {
+		if p.Leaf.Kind != chain.KindKeyEnrolled || p.Leaf.Subject != subject {
+			continue
+		}
+		k, err := chain.Payload[chain.KeyPayload](p.Payload)
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(k.SPKI)
+		if !bytes.Equal(sum[:], k.KeyID) || (chain.Subject{Type: chain.SubjectKey, ID: hex.EncodeToString(k.KeyID)}).Opaque() != subject {
+			return nil, errors.New("the enrolment names another key")
+		}
+		return k.SPKI, nil
+	}
+	return nil, errors.New("the enrolment of its key is missing")
+}
+
+func (v *verifier) seal(r Record) error {
+	p, ok := v.leaves[r.SealLeaf]
+	if !ok || p.Leaf.Kind != chain.KindSealed {
+		return errors.New("its leaf is missing")
+	}
+	s, err := chain.Payload[chain.SealedPayload](p.Payload)
+	if err != nil {
+		return err
+	}
+	switch {
+	case s.EvidenceID != r.ID || p.Leaf.Subject != (chain.Subject{Type: chain.SubjectEvidence, ID: r.ID}).Opaque():
+		return errors.New("its leaf is another item's")
+	case hex.EncodeToString(s.SHA256) != r.SHA256 || s.Size != r.Size:
+		return errors.New("its leaf names other bytes")
+	case v.digest[r.Member] != r.SHA256:
+		return errors.New("the file in the bundle has another digest")
+	}
+	return nil
+}
