@@ -84,8 +84,11 @@ func (s *Service) complete(ctx context.Context, row db.Upload, rec evidence.Reco
 			parts[n-1] = p
 		}
 	}
-	err = s.Store.Complete(ctx, rec.ObjectKey, row.StoreID, parts)
-	if fault.Is(err, fault.KindNotFound) {
+	if err = s.Store.Complete(ctx, rec.ObjectKey, row.StoreID, parts); err == nil {
+		return nil
+	}
+	// Its failure proves nothing either: the answer may have been lost, or this be the second try. What is there is compared by confirm.
+	if _, herr := s.Store.Head(ctx, rec.ObjectKey); herr == nil || fault.Is(err, fault.KindNotFound) {
 		return nil
 	}
 	return err

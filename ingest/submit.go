@@ -7,9 +7,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"zhizheng/evidence"
 	"zhizheng/evidence/chain"
@@ -41,39 +43,82 @@ type rejection struct{ code, reason string }
 
 func (r *rejection) Error() string { return r.reason }
 
-// SubmitManifests takes signed manifests. Each one's leaf is committed before it is answered; manifests of a batch share commits.
-// Rejected ones are kept with their bytes. An error means that none may count on being taken: send the batch again.
+// SubmitManifests takes signed manifests, in their order. Each one's leaf is committed before it is answered; those of a batch share a
+// commit. Rejected ones are kept with their bytes. An error means that none may count on being taken: send the batch again.
 func (s *Service) SubmitManifests(ctx context.Context, st Station, raws [][]byte) ([]ManifestResult, error) {
 	out := make([]ManifestResult, len(raws))
 	keys := keyCache{s: s, seen: map[string]*db.KeyRow{}}
-	prepared := make([]*prepared, len(raws))
+	here, twice := map[string]int{}, map[int]int{} // the same manifest twice in a batch is answered like the first
+	var all []*prepared                            // signatures cost time: checked before the transaction
 	for i, raw := range raws {
 		p, err := s.prepare(ctx, &keys, raw)
-		var rej *rejection
-		switch {
-		case errors.As(err, &rej):
+		if rej := asRejection(err); rej != nil {
 			if out[i], err = s.reject(ctx, st, raw, rej); err != nil {
 				return nil, err
 			}
-		case err != nil:
-			return nil, err
-		default:
-			prepared[i] = p
+			continue
 		}
-	}
-	// In the order in which they came, so that a signer's chain in the log has the order of its counters. A transaction holds the
-	// log's head only at its end, but its rows until then: a hundred at a time keeps others from waiting long.
-	const chunk = 100
-	for from := 0; from < len(raws); from += chunk {
-		to := min(from+chunk, len(raws))
-		if err := s.take(ctx, st, prepared[from:to], out[from:to]); err != nil {
+		if err != nil {
 			return nil, err
 		}
+		if first, ok := here[p.logKey]; ok {
+			twice[i] = first
+			continue
+		}
+		here[p.logKey] = i
+		p.at = i
+		all = append(all, p)
 	}
-	if err := s.statuses(ctx, out); err != nil {
+	if len(all) == 0 {
+		return out, nil
+	}
+	err := s.Log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error {
+		for _, p := range all {
+			if err := s.take(ctx, tx, st, p, &out[p.at]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		if err := s.oneByOne(ctx, st, all, out); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.leafIndexes(ctx, all, out); err != nil {
 		return nil, err
 	}
-	return out, s.leafIndexes(ctx, out, prepared)
+	for i, first := range twice {
+		out[i] = out[first]
+	}
+	return out, nil
+}
+
+// oneByOne takes the manifests of a batch that failed. One that can't be taken whatever is tried must not hold up the rest of a card
+// for ever: its bytes are kept and it is refused.
+func (s *Service) oneByOne(ctx context.Context, st Station, all []*prepared, out []ManifestResult) error {
+	for _, p := range all {
+		err := s.Log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error { return s.take(ctx, tx, st, p, &out[p.at]) })
+		if err == nil {
+			continue
+		}
+		var pe *pgconn.PgError
+		if !errors.As(err, &pe) || !(strings.HasPrefix(pe.Code, "22") || strings.HasPrefix(pe.Code, "23")) {
+			return err // not the manifest's fault: the database is away, or the like
+		}
+		s.Logger.ErrorContext(ctx, "manifest can't be stored", "station", st.ID, "err", err)
+		if out[p.at], err = s.reject(ctx, st, p.raw, &rejection{"unstorable", "清单的内容无法存入，已留存原件待查"}); err != nil {
+			return err
+		}
+		p.refused = true
+	}
+	return nil
+}
+
+func asRejection(err error) *rejection {
+	var r *rejection
+	errors.As(err, &r)
+	return r
 }
 
 type prepared struct {
@@ -82,6 +127,9 @@ type prepared struct {
 	key    *db.KeyRow
 	device string
 	logKey string
+
+	at      int // place in the batch
+	refused bool
 }
 
 // keyCache looks each key up once a batch.
@@ -141,30 +189,15 @@ func (s *Service) reject(ctx context.Context, st Station, raw []byte, r *rejecti
 	return ManifestResult{Status: Rejected, Code: r.code, Error: r.reason}, nil
 }
 
-// take registers evidence and logs manifests in one transaction. Crash before the commit: nothing happened, the agent sends them
-// again. Crash after it: the agent sends them again and finds the rows of their (key, epoch, counter).
-func (s *Service) take(ctx context.Context, st Station, ps []*prepared, out []ManifestResult) error {
-	return s.Log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error {
-		for i, p := range ps {
-			if p == nil {
-				continue
-			}
-			if err := s.takeOne(ctx, tx, st, p, &out[i]); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-func (s *Service) takeOne(ctx context.Context, tx *pg.Tx, st Station, p *prepared, res *ManifestResult) error {
+// take registers the evidence and logs the manifest. Crash before the commit: nothing happened, the agent sends it again. Crash after
+// it: the agent sends it again and finds the row of its (key, epoch, counter).
+func (s *Service) take(ctx context.Context, tx *pg.Tx, st Station, p *prepared, res *ManifestResult) error {
 	*res = ManifestResult{}
 	q := db.New(tx)
 	row, err := q.ManifestAt(ctx, db.ManifestAtParams{KeyID: p.KeyID, Epoch: int64(p.Epoch), Counter: int64(p.Counter)})
 	switch {
 	case err == nil && bytes.Equal(row.Hash, p.Hash[:]):
-		res.Status, res.EvidenceID = Accepted, evidence.ID(row.EvidenceID)
-		return nil
+		return s.again(ctx, evidence.ID(row.EvidenceID), p, res)
 	case err == nil:
 		return s.equivocation(ctx, tx, st, p, row, res)
 	case !errors.Is(err, pgx.ErrNoRows):
@@ -182,43 +215,42 @@ func (s *Service) takeOne(ctx context.Context, tx *pg.Tx, st Station, p *prepare
 	if n == 0 { // another server took the same counter between our look and our insert
 		return fault.Unavailable(time.Second, "同一清单正在处理，请重试")
 	}
-	res.Status, res.EvidenceID = Accepted, rec.ID
-	if existing {
-		res.Status = Duplicate
-	}
+	p.answer(rec, res)
 	return s.logManifest(tx, p, rec, existing)
 }
 
-// statuses tells the agent which of the files are sealed already.
-func (s *Service) statuses(ctx context.Context, out []ManifestResult) error {
-	var ids []string
-	for _, r := range out {
-		if r.EvidenceID != "" {
-			ids = append(ids, string(r.EvidenceID))
-		}
+// again answers a manifest that was taken before as it was answered then.
+func (s *Service) again(ctx context.Context, eid evidence.ID, p *prepared, res *ManifestResult) error {
+	rec, err := s.Evidence.Get(ctx, evidence.Scope{}, eid)
+	if fault.Is(err, fault.KindNotFound) { // it is being registered in this very commit: the same manifest is on its way twice
+		return fault.Unavailable(time.Second, "同一清单正在处理，请重试")
 	}
-	recs, err := s.Evidence.Many(ctx, evidence.Scope{}, ids)
 	if err != nil {
 		return err
 	}
-	status := map[evidence.ID]string{}
-	for _, r := range recs {
-		status[r.ID] = r.Status
-	}
-	for i := range out {
-		out[i].EvidenceStatus = status[out[i].EvidenceID]
-	}
+	p.answer(rec, res)
 	return nil
+}
+
+// answer: the manifest that registered the record is accepted, any other is of known bytes.
+func (p *prepared) answer(rec evidence.Record, res *ManifestResult) {
+	res.Status, res.EvidenceID, res.EvidenceStatus = Duplicate, rec.ID, rec.Status
+	if rec.ManifestKey == p.logKey {
+		res.Status = Accepted
+	}
 }
 
 func (s *Service) registration(st Station, p *prepared) evidence.Registration {
 	r := evidence.Registration{Township: st.Township, Station: st.ID, Recorder: p.Recorder, DeviceID: p.device, FileName: p.FileName,
 		Size: p.Size, PartSize: p.PartSize, SHA256: [32]byte(p.SHA256), Composite: [32]byte(p.Composite), ManifestKey: p.logKey}
-	if p.ModifiedAt > 0 {
+	if p.ModifiedAt > 0 && p.ModifiedAt < maxTime {
 		r.ModifiedAt = time.UnixMilli(p.ModifiedAt)
 	}
 	return r
 }
+
+// maxTime is the year 9999: file systems hold any nonsense.
+const maxTime = 253402300800_000
 
 // logManifest appends the manifest to its key's chain; another name for known bytes also to the evidence's.
 func (s *Service) logManifest(tx *pg.Tx, p *prepared, rec evidence.Record, existing bool) error {
@@ -235,20 +267,29 @@ func (s *Service) logManifest(tx *pg.Tx, p *prepared, rec evidence.Record, exist
 // equivocation is a second manifest for one counter: a copied identity or a signer that lies. It is logged and alarmed; the footage
 // it names is taken all the same, because footage is never refused for what its station did.
 func (s *Service) equivocation(ctx context.Context, tx *pg.Tx, st Station, p *prepared, first db.Manifest, res *ManifestResult) error {
-	s.Logger.WarnContext(ctx, "two manifests for one counter", "key", hex.EncodeToString(p.KeyID), "epoch", p.Epoch, "counter", p.Counter)
+	res.Code, res.Error = "equivocation", "同一计数已有另一份清单：采集站身份可能被复制，已报警"
+	if known, err := s.Log.ByKeyTx(ctx, tx, p.logKey); err == nil { // sent again after a lost answer
+		m, err := chain.Payload[chain.ManifestPayload](known.Payload)
+		if err != nil {
+			return fmt.Errorf("read manifest's leaf: %w", err)
+		}
+		return s.again(ctx, evidence.ID(m.EvidenceID), p, res)
+	} else if !fault.Is(err, fault.KindNotFound) {
+		return err
+	}
 	leaf, err := s.Log.ByKeyTx(ctx, tx, first.LogKey)
+	if fault.Is(err, fault.KindNotFound) { // the first one came in this very commit and has no index yet
+		return fault.Unavailable(time.Second, "同一计数的两份清单同时到达，请重试")
+	}
 	if err != nil {
 		return err
 	}
+	s.Logger.WarnContext(ctx, "two manifests for one counter", "key", hex.EncodeToString(p.KeyID), "epoch", p.Epoch, "counter", p.Counter)
 	rec, existing, err := s.Evidence.Register(ctx, tx, s.registration(st, p))
 	if err != nil {
 		return err
 	}
-	res.Status, res.EvidenceID, res.Code = Accepted, rec.ID, "equivocation"
-	res.Error = "同一计数器已有另一份清单：采集站身份可能被复制，已报警"
-	if existing {
-		res.Status = Duplicate
-	}
+	p.answer(rec, res)
 	if err := s.logManifest(tx, p, rec, existing); err != nil {
 		return err
 	}
@@ -256,16 +297,16 @@ func (s *Service) equivocation(ctx context.Context, tx *pg.Tx, st Station, p *pr
 		Time: s.Now().UTC(), Payload: chain.EquivocationPayload{Signed: p.raw, FirstLeaf: uint64(leaf.Seq)}})
 }
 
-func (s *Service) leafIndexes(ctx context.Context, out []ManifestResult, prepared []*prepared) error {
-	for i, p := range prepared {
-		if p == nil {
+func (s *Service) leafIndexes(ctx context.Context, all []*prepared, out []ManifestResult) error {
+	for _, p := range all {
+		if p.refused {
 			continue
 		}
 		leaf, err := s.Log.ByKey(ctx, p.logKey)
 		if err != nil {
 			return fmt.Errorf("find manifest's leaf: %w", err)
 		}
-		out[i].LeafIndex = leaf.Seq
+		out[p.at].LeafIndex = leaf.Seq
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 )
@@ -39,8 +41,8 @@ func (c *config) Validate() error {
 		}
 		c.Server = strings.TrimRight(c.Server, "/")
 	}
-	if len(c.Recorder) > 80 {
-		return fmt.Errorf("--recorder 最长 80 字节")
+	if len(c.Recorder) > 80 || !utf8.ValidString(c.Recorder) || strings.ContainsFunc(c.Recorder, unicode.IsControl) {
+		return fmt.Errorf("--recorder 应为 80 字节以内的文字")
 	}
 	if c.Parallel < 1 || c.Parallel > 64 || c.Readers < 1 || c.Readers > 16 {
 		return fmt.Errorf("--parallel 应为 1 至 64，--readers 应为 1 至 16")

@@ -12,6 +12,8 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+
+	"zhizheng/ingest/manifest"
 )
 
 // agent docks one folder.
@@ -144,6 +146,9 @@ func (a *agent) fingerprint(ctx context.Context, files []found) ([]*task, error)
 }
 
 func (a *agent) readOne(ctx context.Context, f found, out *outbox) error {
+	if len(f.name) > manifest.MaxFileName || f.info.Size() > manifest.MaxSize {
+		return a.report(f.name, result{Size: f.info.Size(), Status: rejected, Error: "路径过长或文件过大，无法登记"})
+	}
 	bar := a.show.start(f.name, f.info.Size())
 	c, err := a.read(ctx, f, bar.add)
 	bar.end()

@@ -14,6 +14,10 @@ import (
 	"errors"
 	"fmt"
 	"hash"
+	"math"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/fxamacker/cbor/v2"
 )
@@ -24,7 +28,7 @@ const Version = 1
 // Limits of what is accepted.
 const (
 	MaxEncoded  = 16 << 10
-	maxFileName = 4096 // bytes; 255 a path element is what file systems allow
+	MaxFileName = 4096 // bytes; 255 a path element is what file systems allow
 	maxSerial   = 80
 	MaxParts    = 10_000
 	MaxSize     = 5 << 40 // S3's largest object
@@ -171,16 +175,16 @@ func (m Manifest) check() error {
 		return errors.New("key id, sha256 and composite have 32 bytes each")
 	case len(m.Prev) != 0 && len(m.Prev) != 32, len(m.Checkpoint) != 0 && len(m.Checkpoint) != 32:
 		return errors.New("previous hash and checkpoint have 32 bytes or none")
-	case m.Counter == 0:
-		return errors.New("counters begin at 1")
+	case m.Counter == 0 || m.Counter > math.MaxInt64 || m.Epoch > math.MaxInt64:
+		return errors.New("counters begin at 1 and, like epochs, have 63 bits")
 	case m.Size < 0 || m.Size > MaxSize:
 		return fmt.Errorf("size %d is outside 0 … %d", m.Size, int64(MaxSize))
 	case m.PartSize != PartSize(m.Size):
 		return fmt.Errorf("part size %d is not %d, the one for this size", m.PartSize, PartSize(m.Size))
-	case len(m.FileName) == 0 || len(m.FileName) > maxFileName:
-		return fmt.Errorf("file name has %d bytes, not 1 … %d", len(m.FileName), maxFileName)
-	case len(m.Recorder) > maxSerial:
-		return fmt.Errorf("recorder serial has more than %d bytes", maxSerial)
+	case len(m.FileName) == 0 || len(m.FileName) > MaxFileName:
+		return fmt.Errorf("file name has %d bytes, not 1 … %d", len(m.FileName), MaxFileName)
+	case len(m.Recorder) > maxSerial || strings.ContainsFunc(m.Recorder, unicode.IsControl) || !utf8.ValidString(m.Recorder):
+		return fmt.Errorf("recorder serial is text of at most %d bytes", maxSerial)
 	}
 	return nil
 }
