@@ -25,6 +25,7 @@ func (s *Server) registerStreams(r gin.IRouter) {
 	r.HEAD("/api/v1/evidence/:id/content", s.handle(s.evidenceContent))
 	r.GET("/api/v1/evidence/:id/poster", s.handle(s.evidencePoster))
 	r.GET("/api/v1/evidence/:id/receipt", s.handle(s.evidenceReceipt))
+	r.GET("/api/v1/cases/:id/bundle", s.handle(s.caseBundle))
 }
 
 // handle lets a stream handler return its error like the generated ones do.

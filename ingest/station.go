@@ -128,7 +128,7 @@ func (s *Service) Enrol(ctx context.Context, id, township, name string, cert *x5
 		if n == 0 {
 			return nil
 		}
-		return s.Log.Append(tx, chain.Entry{Key: "key-enrolled/" + hex.EncodeToString(keyID), Kind: chain.KindKeyEnrolled, Subject: KeySubject(keyID),
+		return s.Log.Append(tx, chain.Entry{Key: enrolledKey(keyID), Kind: chain.KindKeyEnrolled, Subject: KeySubject(keyID),
 			Time: now, Payload: chain.KeyPayload{KeyID: keyID, SPKI: cert.RawSubjectPublicKeyInfo, Cert: cert.Raw, Actor: actor}})
 	})
 }
@@ -231,3 +231,14 @@ func writeFile(path string, b []byte) error {
 	}
 	return os.Rename(f.Name(), path)
 }
+
+// EnrolmentKey is the idempotency key of the leaf that enrolled the key a manifest is signed with.
+func EnrolmentKey(signedManifest []byte) (string, error) {
+	m, err := manifest.Parse(signedManifest)
+	if err != nil {
+		return "", err
+	}
+	return enrolledKey(m.KeyID), nil
+}
+
+func enrolledKey(keyID []byte) string { return "key-enrolled/" + hex.EncodeToString(keyID) }

@@ -1,0 +1,255 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"zhizheng/authority"
+	"zhizheng/cases"
+	"zhizheng/evidence"
+	"zhizheng/evidence/bundle"
+	"zhizheng/evidence/chain"
+	"zhizheng/evidence/evlog"
+	"zhizheng/ingest"
+	"zhizheng/internal/fault"
+	"zhizheng/internal/pg"
+)
+
+//go:embed bundle.html
+var bundleHTML embed.FS
+
+var bundleIndex = template.Must(template.New("bundle.html").Funcs(template.FuncMap{
+	"local": func(t time.Time) string { return t.In(china).Format("2006-01-02 15:04:05") },
+}).ParseFS(bundleHTML, "bundle.html"))
+
+var china = time.FixedZone("UTC+8", 8*60*60)
+
+// caseBundle exports a case. Everything that the bundle says is fixed and logged before its first byte leaves: an export is an act in
+// the case and in the custody of every item.
+func (s *Server) caseBundle(c *gin.Context) error {
+	ctx := c.Request.Context()
+	f, err := s.Cases.Get(ctx, c.Param("id"))
+	if err != nil {
+		return err
+	}
+	var plan *bundle.Plan
+	var leaf evlog.Leaf
+	for try := 0; ; try++ {
+		if plan, leaf, err = s.exportOnce(ctx, f); err == nil {
+			break
+		}
+		// Somebody acted in the case between our reading its chain and our logging the export: the bundle would lack that act.
+		if !errors.Is(err, errMoved) || try == 3 {
+			return err
+		}
+	}
+	h := c.Writer.Header()
+	h.Set("Content-Type", "application/zip")
+	h.Set("Cache-Control", "private, no-store")
+	h.Set("Content-Disposition", "attachment; filename*=UTF-8''"+url.PathEscape("证据包-"+f.Number+".zip"))
+	c.Status(http.StatusOK)
+	return plan.Write(ctx, flusher{c.Writer}, func(ctx context.Context) ([]byte, error) {
+		return awaited(ctx, func() ([]byte, error) { return s.Log.Receipt(ctx, leaf.Key) })
+	})
+}
+
+// flusher sends what it is given at once, so that a download shows progress from the first member on.
+type flusher struct{ gin.ResponseWriter }
+
+func (w flusher) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	if len(p) < 4096 {
+		w.Flush()
+	}
+	return n, err
+}
+
+var errMoved = errors.New("the case's chain moved on")
+
+// exportOnce plans the bundle and logs its digest.
+func (s *Server) exportOnce(ctx context.Context, f cases.File) (*bundle.Plan, evlog.Leaf, error) {
+	in, acts, err := s.bundleInput(ctx, f)
+	if err != nil {
+		return nil, evlog.Leaf{}, err
+	}
+	plan, err := bundle.NewPlan(in)
+	if err != nil {
+		return nil, evlog.Leaf{}, err
+	}
+	act := actOf(ctx)
+	act.CaseID, act.Digest = f.ID, plan.Digest()
+	err = s.Log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error {
+		if err := s.Cases.Exported(ctx, tx, f.ID, plan.Digest()); err != nil {
+			return err
+		}
+		for _, it := range in.Items {
+			if err := s.Evidence.Note(ctx, tx, evidence.ID(it.ID), chain.KindExported, act); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, evlog.Leaf{}, fmt.Errorf("log the export: %w", err)
+	}
+	own, err := s.Log.SubjectLeaves(ctx, cases.Subject(f.ID))
+	if err != nil {
+		return nil, evlog.Leaf{}, err
+	}
+	for i, l := range own {
+		p, err := chain.Payload[chain.CasePayload](l.Payload)
+		if err == nil && bytes.Equal(p.Digest, plan.Digest()) {
+			if i != acts {
+				return nil, evlog.Leaf{}, errMoved
+			}
+			return plan, l, nil
+		}
+	}
+	return nil, evlog.Leaf{}, errors.New("the export's leaf is not in the case's chain")
+}
+
+// bundleInput collects records, leaves and proofs. acts is the length of the case's chain that the bundle holds.
+func (s *Server) bundleInput(ctx context.Context, f cases.File) (in bundle.Input, acts int, err error) {
+	v, err := s.caseFile(ctx, f)
+	if err != nil {
+		return in, 0, err
+	}
+	leaves, err := s.Log.SubjectLeaves(ctx, cases.Subject(f.ID))
+	if err != nil {
+		return in, 0, err
+	}
+	acts = len(leaves)
+	records, err := s.exhibitRecords(ctx, f)
+	if err != nil {
+		return in, 0, err
+	}
+	for i, e := range f.Exhibits {
+		rec := records[i]
+		item := bundle.Item{Record: bundle.Record{ID: e.EvidenceID, FileName: rec.FileName, Size: rec.Size, SHA256: rec.SHA256Hex(), Status: rec.Status,
+			Recorder: rec.Recorder, RecordedAt: rec.RecordedAt.UTC().Format(time.RFC3339), Purpose: e.Purpose, Verdict: rec.Verdict, SealLeaf: -1}}
+		own, err := s.itemLeaves(ctx, rec, &item)
+		if err != nil {
+			return in, 0, err
+		}
+		leaves = append(leaves, own...)
+		in.Items = append(in.Items, item)
+	}
+	in.CaseID, in.Case, in.VKey = f.ID, v, s.Log.VKey()
+	if in.Proofs, err = s.receipts(ctx, leaves); err != nil {
+		return in, 0, err
+	}
+	var page bytes.Buffer
+	err = bundleIndex.ExecuteTemplate(&page, "bundle.html", map[string]any{"Case": f, "Items": in.Items, "VKey": in.VKey, "Origin": s.Log.Origin(),
+		"Now": time.Now(), "Actor": authority.ActorFrom(ctx).Name, "Demo": s.Demo})
+	in.Index = page.Bytes()
+	return in, acts, err
+}
+
+// exhibitRecords gives the exhibits' records in order. One that the actor may not see refuses the whole export: half a case proves
+// nothing.
+func (s *Server) exhibitRecords(ctx context.Context, f cases.File) ([]evidence.Record, error) {
+	out := make([]evidence.Record, len(f.Exhibits))
+	for i, e := range f.Exhibits {
+		rec, err := s.visible(ctx, e.EvidenceID)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = rec
+	}
+	return out, nil
+}
+
+// itemLeaves gives an item's chain, its manifest's leaf and the enrolment of the key that signed it, and completes the record.
+func (s *Server) itemLeaves(ctx context.Context, rec evidence.Record, item *bundle.Item) ([]evlog.Leaf, error) {
+	m, err := s.Log.ByKey(ctx, rec.ManifestKey)
+	if err != nil {
+		return nil, err
+	}
+	item.ManifestLeaf = m.Seq
+	enrolled, err := s.enrolment(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	own, err := s.Log.SubjectLeaves(ctx, evidence.Subject(rec.ID))
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range own {
+		if l.Key == evidence.SealKey(rec.ID) {
+			item.SealLeaf = l.Seq
+			item.SealedAt = rec.SealedAt.UTC().Format(time.RFC3339)
+			item.Open = func(ctx context.Context) (io.ReadCloser, error) {
+				return s.Evidence.Open(ctx, rec, evidence.Range{Off: 0, Len: rec.Size})
+			}
+		}
+	}
+	return append(own, m, enrolled), nil
+}
+
+func (s *Server) enrolment(ctx context.Context, m evlog.Leaf) (evlog.Leaf, error) {
+	p, err := chain.Payload[chain.ManifestPayload](m.Payload)
+	if err != nil {
+		return evlog.Leaf{}, err
+	}
+	key, err := ingest.EnrolmentKey(p.Signed)
+	if err != nil {
+		return evlog.Leaf{}, err
+	}
+	return s.Log.ByKey(ctx, key)
+}
+
+// receipts proves each leaf, all under one checkpoint.
+func (s *Server) receipts(ctx context.Context, leaves []evlog.Leaf) (map[int64][]byte, error) {
+	seqs := make([]int64, len(leaves))
+	for i, l := range leaves {
+		seqs[i] = l.Seq
+	}
+	var proofs map[int64][][]byte
+	checkpoint, err := awaited(ctx, func() (cp []byte, err error) {
+		cp, proofs, err = s.Log.Proofs(ctx, seqs)
+		return cp, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := map[int64][]byte{}
+	for _, l := range leaves {
+		hashes := make([]chain.Hash, len(proofs[l.Seq]))
+		for i, h := range proofs[l.Seq] {
+			hashes[i] = chain.Hash(h)
+		}
+		if out[l.Seq], err = (chain.Receipt{Disclosure: l.Disclosure(), Index: l.Seq, Proof: hashes, Checkpoint: checkpoint}).Marshal(); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// awaited asks until a checkpoint covers what was asked for, for ten seconds at most.
+func awaited(ctx context.Context, ask func() ([]byte, error)) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		b, err := ask()
+		if !fault.Is(err, fault.KindPending) {
+			return b, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
