@@ -12,6 +12,7 @@ import (
 
 	"zhizheng/authority"
 	"zhizheng/evidence/evlog"
+	"zhizheng/evidence/evlog/signer"
 	"zhizheng/internal/pg"
 )
 
@@ -77,7 +78,7 @@ func (c *serviceConfig) withLog(ctx context.Context, fn func(*pgxpool.Pool, *evl
 		return err
 	}
 	defer pool.Close()
-	log, err := evlog.New(pool, evlog.Options{Dir: c.secrets(), Origin: c.LogOrigin})
+	log, err := evlog.New(pool, evlog.Options{Signer: signer.Observe(c.secrets())}) // beside a running server the key is taken
 	if err != nil {
 		return err
 	}

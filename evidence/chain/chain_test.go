@@ -21,7 +21,6 @@ import (
 
 var update = flag.Bool("update", false, "write testdata anew; version 1 never changes once it is in use")
 
-
 type vector struct {
 	Subject    chain.Subject
 	Opaque     string

@@ -156,13 +156,24 @@ func (l *Log) commitTogether(batch []*call) error {
 		return pg.Away(err)
 	}
 	defer func() { _ = t.Rollback(context.WithoutCancel(ctx)) }() // after a commit this is a no-op
-	var items []*item
+	sh := &shared{Tx: t, alone: len(batch) == 1}
 	for _, c := range batch {
 		c.err, c.panicked, c.items = nil, nil, nil
-		if err := l.runCall(ctx, t, c); err != nil {
+		if err := l.runCall(ctx, sh, c); err != nil {
 			return pg.Away(err)
 		}
-		items = append(items, c.items...)
+	}
+	if err := sh.finish(ctx); err != nil {
+		return pg.Away(err)
+	}
+	if sh.alone && batch[0].err != nil {
+		return nil // rolled back
+	}
+	var items []*item
+	for _, c := range batch {
+		if c.err == nil {
+			items = append(items, c.items...)
+		}
 	}
 	if err := l.sequence(ctx, t, items); err != nil {
 		return pg.Away(err)
@@ -176,12 +187,12 @@ func (l *Log) commitTogether(batch []*call) error {
 	return nil
 }
 
-// runCall runs one fn under its savepoint. An error means that the transaction itself is lost.
-func (l *Log) runCall(ctx context.Context, t pgx.Tx, c *call) error {
+// runCall runs one fn behind the savepoint. An error means that the transaction itself is lost.
+func (l *Log) runCall(ctx context.Context, sh *shared, c *call) error {
 	deadline, _ := ctx.Deadline()
 	own, cancel := context.WithDeadline(context.WithoutCancel(c.ctx), deadline) // a caller that leaves must not cut the shared connection
 	defer cancel()
-	sp := &savepoint{Tx: t}
+	sp := &savepoint{Tx: sh.Tx, shared: sh}
 	tx := &pg.Tx{Tx: sp}
 	q := l.queueOf(tx)
 	q.batched = true
@@ -197,17 +208,19 @@ func (l *Log) runCall(ctx context.Context, t pgx.Tx, c *call) error {
 		return tx.RunLast(own)
 	}()
 	q.done = true
-	if c.err == nil {
-		c.err = sp.release(ctx)
-	}
 	if c.err != nil {
 		c.err = pg.Away(c.err)
-		if err := sp.undo(ctx); err != nil {
-			return errors.Join(c.err, err)
+		if sp.set {
+			if err := sh.undo(ctx); err != nil {
+				return errors.Join(c.err, err)
+			}
 		}
 		return nil
 	}
 	c.items = q.items
+	if sp.set && !sh.alone {
+		sh.kept = c
+	}
 	return nil
 }
 

@@ -156,7 +156,7 @@ func TestAuditFindsAnyFlippedBit(t *testing.T) {
 		"head edge":         `update log_head set edge = set_bit(edge, 9, 1 - get_bit(edge, 9))`,
 		"published size":    `update log_publisher set size = size # 1`,
 		"published root":    `update log_publisher set root = set_bit(root, 9, 1 - get_bit(root, 9))`,
-		"published note":    `update log_publisher set note = replace(note, 'A', 'B')`,
+		"published note":    `update log_publisher set note = overlay(note placing chr(ascii(substr(note, length(note)-5, 1)) # 1) from length(note)-5 for 1)`,
 		"kept note":         `update log_checkpoint set note = replace(note, E'\n300\n', E'\n301\n')`,
 		"kept size":         `update log_checkpoint set size = size # 512`,
 		"a leaf more":       `insert into log_entry select 300, 'more', key_sum, subject, 999, leaf_hash, bytes from log_entry where seq = 1`,

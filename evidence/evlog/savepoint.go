@@ -6,13 +6,73 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"zhizheng/internal/pg"
 )
+
+// shared is the transaction of a batch. Its one savepoint stands before the work of one caller; keeping that work and standing before
+// the next caller's is one round trip.
+type shared struct {
+	pgx.Tx
+	alone bool  // one caller: its failure is the transaction's, no savepoint is needed
+	open  bool  // the savepoint is set
+	kept  *call // whose work lies behind it, waiting to be kept
+}
+
+// Deferred constraints are checked here, while their failure still undoes only the caller that broke them.
+const keep = `set constraints all immediate; set constraints all deferred; release savepoint caller`
+
+// stand sets the savepoint before the next caller's work. An error means that the transaction is lost.
+func (s *shared) stand(ctx context.Context) error {
+	switch {
+	case s.alone:
+		return nil
+	case s.kept != nil:
+		return s.settle(ctx, keep+`; savepoint caller`)
+	case s.open:
+		return nil // the work behind it was undone
+	}
+	_, err := s.Tx.Exec(ctx, `savepoint caller`)
+	s.open = err == nil
+	return err
+}
+
+// finish keeps the last caller's work.
+func (s *shared) finish(ctx context.Context) error {
+	if s.kept == nil {
+		return nil
+	}
+	return s.settle(ctx, keep)
+}
+
+// settle keeps the work behind the savepoint, or undoes it and tells its caller.
+func (s *shared) settle(ctx context.Context, sql string) error {
+	c := s.kept
+	s.kept = nil
+	_, err := s.Tx.Exec(ctx, sql)
+	var pe *pgconn.PgError
+	if err == nil || !errors.As(err, &pe) {
+		return err
+	}
+	c.err = pg.Away(err)
+	return s.undo(ctx)
+}
+
+// undo takes back what lies behind the savepoint, which stays for the next caller.
+func (s *shared) undo(ctx context.Context) error {
+	if s.alone {
+		return nil // the transaction is not going to be committed
+	}
+	_, err := s.Tx.Exec(ctx, `rollback to savepoint caller`)
+	return err
+}
 
 // savepoint is one caller's part of a shared transaction. It is set with the caller's first statement: one that only appends entries
 // costs no round trip.
 type savepoint struct {
 	pgx.Tx
-	set bool
+	shared *shared
+	set    bool
 }
 
 var errShared = errors.New("the transaction is shared: return an error to undo, nil to commit")
@@ -21,32 +81,11 @@ func (s *savepoint) start(ctx context.Context) error {
 	if s.set {
 		return nil
 	}
-	if _, err := s.Tx.Exec(ctx, `savepoint caller`); err != nil {
+	if err := s.shared.stand(ctx); err != nil {
 		return err
 	}
 	s.set = true
 	return nil
-}
-
-// release keeps what the caller did. Deferred constraints are checked here, while their failure still undoes only this caller.
-func (s *savepoint) release(ctx context.Context) error {
-	if !s.set {
-		return nil
-	}
-	_, err := s.Tx.Exec(ctx, `set constraints all immediate; set constraints all deferred; release savepoint caller`)
-	if err == nil {
-		s.set = false
-	}
-	return err
-}
-
-// undo takes back what the caller did.
-func (s *savepoint) undo(ctx context.Context) error {
-	if !s.set {
-		return nil
-	}
-	_, err := s.Tx.Exec(ctx, `rollback to savepoint caller; release savepoint caller`)
-	return err
 }
 
 func (s *savepoint) Commit(context.Context) error   { return errShared }
@@ -81,8 +120,9 @@ func (s *savepoint) QueryRow(ctx context.Context, sql string, args ...any) pgx.R
 }
 
 func (s *savepoint) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults {
-	// A failed start breaks the transaction, so that the batch fails by itself.
-	_ = s.start(ctx)
+	if err := s.start(ctx); err != nil {
+		return failedBatch{err}
+	}
 	return s.Tx.SendBatch(ctx, b)
 }
 
@@ -96,3 +136,11 @@ func (s *savepoint) CopyFrom(ctx context.Context, table pgx.Identifier, columns 
 type failedRow struct{ err error }
 
 func (r failedRow) Scan(...any) error { return r.err }
+
+type failedBatch struct{ err error }
+
+func (b failedBatch) Exec() (pgconn.CommandTag, error) { return pgconn.CommandTag{}, b.err }
+func (b failedBatch) Query() (pgx.Rows, error)         { return nil, b.err }
+func (b failedBatch) QueryRow() pgx.Row                { return failedRow(b) }
+func (b failedBatch) Close() error                     { return b.err }
+func (b failedBatch) Tx() pgx.Tx                       { return nil }

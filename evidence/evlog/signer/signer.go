@@ -102,12 +102,21 @@ func lock(ctx context.Context, path string) (*os.File, error) {
 }
 
 func (s *Signer) load(origin string) error {
-	skey, err := os.ReadFile(filepath.Join(s.dir, keyFile))
+	_, err := os.Stat(filepath.Join(s.dir, keyFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		skey, err = s.create(origin)
+		err = s.create(origin)
 	}
 	if err != nil {
 		return err
+	}
+	return s.read()
+}
+
+// read reads key and memory.
+func (s *Signer) read() error {
+	skey, err := os.ReadFile(filepath.Join(s.dir, keyFile))
+	if err != nil {
+		return fmt.Errorf("read log key: %w", err)
 	}
 	if s.key, err = note.NewSigner(strings.TrimSpace(string(skey))); err != nil {
 		return errors.New("the key file is damaged") // the cause may quote it
@@ -130,7 +139,7 @@ func (s *Signer) load(origin string) error {
 }
 
 // create makes the key. The state comes first: a crash in between leaves a state without a key, which has signed nothing.
-func (s *Signer) create(origin string) ([]byte, error) {
+func (s *Signer) create(origin string) error {
 	if origin == "" {
 		var b [4]byte
 		_, _ = rand.Read(b[:]) // never fails since Go 1.24
@@ -138,20 +147,17 @@ func (s *Signer) create(origin string) ([]byte, error) {
 	}
 	skey, _, err := note.GenerateKey(rand.Reader, origin)
 	if err != nil {
-		return nil, fmt.Errorf("make log key: %w", err)
+		return fmt.Errorf("make log key: %w", err)
 	}
 	if _, err := note.NewSigner(skey); err != nil {
-		return nil, fmt.Errorf("make log key: origin %q is no key name", origin)
+		return fmt.Errorf("make log key: origin %q is no key name", origin)
 	}
 	empty := chain.Edge{}
 	start := chain.Checkpoint{Origin: origin, Root: empty.Root()}
 	if err := writeFile(filepath.Join(s.dir, stateFile), []byte(start.Text())); err != nil {
-		return nil, err
+		return err
 	}
-	if err := writeFile(filepath.Join(s.dir, keyFile), []byte(skey+"\n")); err != nil {
-		return nil, err
-	}
-	return []byte(skey), nil
+	return writeFile(filepath.Join(s.dir, keyFile), []byte(skey+"\n"))
 }
 
 // State tells the key and the last signed tree.

@@ -226,3 +226,21 @@ func TestChildThatCannotStart(t *testing.T) {
 		t.Fatal("a signer without a directory")
 	}
 }
+
+func TestObserverStandsBeside(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := signer.Observe(dir).State(t.Context()); err == nil {
+		t.Error("an observer made a key")
+	}
+	s := open(t, dir)
+	if _, err := s.Sign(t.Context(), treeOf("a", 5).request(t, 0, 5)); err != nil {
+		t.Fatal(err)
+	}
+	st, err := signer.Observe(dir).State(t.Context())
+	if err != nil || st.Size != 5 {
+		t.Fatalf("%+v %v", st, err)
+	}
+	if _, err := signer.Observe(dir).Sign(t.Context(), treeOf("a", 6).request(t, 5, 6)); err == nil {
+		t.Error("an observer signed")
+	}
+}
