@@ -8,7 +8,6 @@ package ingest
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -39,6 +38,7 @@ type Options struct {
 type Service struct {
 	Options
 	locks keyedLocks
+	alone chan struct{} // bounds the connections that alone holds
 }
 
 // New makes the service.
@@ -49,39 +49,5 @@ func New(o Options) *Service {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	return &Service{Options: o}
-}
-
-// keyedLocks serialises work on one upload within this process; across processes the store's HEAD and the database decide.
-type keyedLocks struct {
-	mu   sync.Mutex
-	held map[string]*keyedLock
-}
-
-type keyedLock struct {
-	sync.Mutex
-	users int
-}
-
-func (k *keyedLocks) lock(key string) (unlock func()) {
-	k.mu.Lock()
-	l := k.held[key]
-	if l == nil {
-		if k.held == nil {
-			k.held = map[string]*keyedLock{}
-		}
-		l = &keyedLock{}
-		k.held[key] = l
-	}
-	l.users++
-	k.mu.Unlock()
-	l.Lock()
-	return func() {
-		l.Unlock()
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		if l.users--; l.users == 0 {
-			delete(k.held, key)
-		}
-	}
+	return &Service{Options: o, alone: make(chan struct{}, 8)}
 }

@@ -23,20 +23,26 @@ func (s *Service) CompleteUpload(ctx context.Context, st Station, uploadID strin
 		return Upload{}, err
 	}
 	defer s.locks.lock(string(rec.ID))()
-	if rec.Status == evidence.StatusPending {
-		if row, rec, err = s.upload(ctx, uploadID); err != nil { // whoever held the lock may have sealed it
-			return Upload{}, err
+	err = s.exclusively(ctx, rec.ID, func() error {
+		if row, rec, err = s.upload(ctx, uploadID); err != nil || rec.Status != evidence.StatusPending {
+			return err // whoever held the lock may have sealed it
 		}
-	}
-	if rec.Status != evidence.StatusPending {
-		return s.sealedUpload(ctx, rec)
-	}
-	if err := s.complete(ctx, row, rec); err != nil {
-		return Upload{}, err
-	}
-	sealed, err := s.confirm(ctx, row, rec)
+		if err := s.complete(ctx, row, rec); err != nil {
+			return err
+		}
+		return s.seal(ctx, row, rec)
+	})
 	if err != nil {
 		return Upload{}, err
+	}
+	return s.sealedUpload(ctx, rec)
+}
+
+// seal is the end: what HEAD says, then record, custody event, leaf and the jobs that follow, in one transaction.
+func (s *Service) seal(ctx context.Context, row db.Upload, rec evidence.Record) error {
+	sealed, err := s.confirm(ctx, row, rec)
+	if err != nil {
+		return err
 	}
 	err = s.Log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error {
 		if err := s.Evidence.Seal(ctx, tx, rec.ID, sealed); err != nil {
@@ -51,10 +57,10 @@ func (s *Service) CompleteUpload(ctx context.Context, st Station, uploadID strin
 		return s.AfterSeal(ctx, tx, rec.ID)
 	})
 	if err != nil {
-		return Upload{}, fmt.Errorf("seal: %w", err)
+		return fmt.Errorf("seal: %w", err)
 	}
 	s.Logger.InfoContext(ctx, "sealed", "evidence", rec.ID, "bytes", rec.Size, "check", sealed.Check)
-	return s.sealedUpload(ctx, rec)
+	return nil
 }
 
 // complete brings the object into being at the store. A retried completion may be answered with success or with "no such upload": both

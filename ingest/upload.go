@@ -152,15 +152,22 @@ func (s *Service) describe(ctx context.Context, row db.Upload, rec evidence.Reco
 	}
 	parts, err := s.Store.ListParts(ctx, rec.ObjectKey, row.StoreID)
 	if fault.Is(err, fault.KindNotFound) {
-		// Completed and not yet sealed, or dropped by the store: HEAD decides.
-		if _, herr := s.Store.Head(ctx, rec.ObjectKey); herr == nil {
+		// Completed and not yet sealed, or dropped by the store: HEAD decides, once nobody is completing it.
+		completed := false
+		err = s.exclusively(ctx, rec.ID, func() (err error) {
+			if _, err = s.Store.Head(ctx, rec.ObjectKey); !fault.Is(err, fault.KindNotFound) {
+				completed = err == nil
+				return err
+			}
+			row, err = s.restart(ctx, row, rec)
+			return err
+		})
+		if err != nil {
+			return Upload{}, err
+		}
+		if completed {
 			u.State = UploadCompleted
 			return u, nil
-		} else if !fault.Is(herr, fault.KindNotFound) {
-			return Upload{}, herr
-		}
-		if row, err = s.restart(ctx, row, rec); err != nil {
-			return Upload{}, err
 		}
 		parts = nil
 	} else if err != nil {

@@ -173,7 +173,7 @@ func (m Manifest) check() error {
 		return fmt.Errorf("manifest version %d is not known", m.Version)
 	case len(m.KeyID) != 32 || len(m.SHA256) != 32 || len(m.Composite) != 32:
 		return errors.New("key id, sha256 and composite have 32 bytes each")
-	case len(m.Prev) != 0 && len(m.Prev) != 32, len(m.Checkpoint) != 0 && len(m.Checkpoint) != 32:
+	case m.Prev != nil && len(m.Prev) != 32, len(m.Checkpoint) != 0 && len(m.Checkpoint) != 32:
 		return errors.New("previous hash and checkpoint have 32 bytes or none")
 	case m.Counter == 0 || m.Counter > math.MaxInt64 || m.Epoch > math.MaxInt64:
 		return errors.New("counters begin at 1 and, like epochs, have 63 bits")
