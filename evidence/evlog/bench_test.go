@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"zhizheng/evidence/chain"
 	"zhizheng/evidence/evlog/evlogtest"
 	"zhizheng/internal/pg"
 	"zhizheng/internal/testenv"
@@ -76,4 +77,37 @@ func benchAppend(b *testing.B, way string, writers int) {
 	wg.Wait()
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "entries/s")
+}
+
+// BenchmarkWAL reports bytes of write-ahead log per byte of leaf and payload, with payloads of 450 bytes.
+func BenchmarkWAL(b *testing.B) {
+	for _, batch := range []int{1, 256} {
+		b.Run(fmt.Sprintf("entries=%d", batch), func(b *testing.B) {
+			address := testenv.DatabaseURL(b)
+			pool := open(b, address)
+			l := evlogtest.Log(b, pool)
+			own := owner(b, address)
+			position := func() (n int64) {
+				if err := own.QueryRow(b.Context(), `select (pg_current_wal_insert_lsn() - '0/0')::bigint`).Scan(&n); err != nil {
+					b.Fatal(err)
+				}
+				return n
+			}
+			exec(b, own, `checkpoint`)
+			var body int64
+			before, n := position(), 0
+			for b.Loop() {
+				var es []chain.Entry
+				for range batch {
+					e := viewed(fmt.Sprint("k", n), fmt.Sprint("ev", n%1000), "u")
+					e.Payload = chain.NotePayload{Bytes: make([]byte, 440)}
+					es = append(es, e)
+					body += 450 + 135
+					n++
+				}
+				add(b, l, pool, es...)
+			}
+			b.ReportMetric(float64(position()-before)/float64(body), "wal/body")
+		})
+	}
 }
