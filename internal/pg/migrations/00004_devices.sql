@@ -49,12 +49,13 @@ create table device_state (
 ) with (fillfactor = 60);
 
 -- What devices sent, once each: (device, boot epoch, counter) is the idempotency key. Messages older than the setting are swept.
+-- No foreign key: it would lock the device's row for each of thousands of messages a second; the writer knows its devices.
 create table device_message (
-  device_id text not null references device,
+  device_id text not null,
   epoch bigint not null,
   seq bigint not null check (seq >= 0),
   kind text not null,
-  device_time timestamptz,
+  device_time timestamptz not null,
   received_at timestamptz not null,
   body bytea not null, -- as it came
   primary key (device_id, epoch, seq)
