@@ -41,7 +41,8 @@ type Facts struct {
 	ExpectedBytes int64 `json:"expected_bytes,omitempty"`
 	ActualBytes   int64 `json:"actual_bytes,omitempty"`
 
-	layout Layout // where ffmpeg finds what a poster needs
+	layout  Layout // where ffmpeg finds what a poster needs
+	demuxer string // ffmpeg's name for the container, "" when there is no picture
 }
 
 // Position is where the recorder claims to have been.

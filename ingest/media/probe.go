@@ -40,7 +40,7 @@ func (p Prober) Probe(ctx context.Context, r io.ReaderAt, size int64, name strin
 	if err != nil {
 		return f, err
 	}
-	f.Container = k.container
+	f.Container, f.demuxer = k.container, k.demuxer
 	switch {
 	case k.mp4:
 		return p.mp4(ctx, f, r, cached, size)
