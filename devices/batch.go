@@ -1,0 +1,374 @@
+package devices
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"zhizheng/devices/internal/db"
+	"zhizheng/internal/fault"
+	"zhizheng/internal/id"
+	"zhizheng/internal/pg"
+)
+
+const (
+	workers   = 2
+	maxBatch  = 4000
+	linger    = 3 * time.Millisecond // a commit costs about as much: at a low rate waiting that long halves the commits
+	fewEnough = 64
+	maxQueue  = 64_000 // beyond it the sender waits: limits delay, they never drop
+)
+
+// letter is a message on its way: understood, or bad with the reason.
+type letter struct {
+	msg    Message
+	bad    string
+	topic  string
+	body   []byte
+	result func(error) // called once, after the commit or with why there is none
+}
+
+type queue struct {
+	mu      sync.Mutex
+	waiting []*letter
+	wake    chan struct{}
+	room    chan struct{} // closed and renewed whenever a batch leaves
+	closed  bool
+}
+
+func newQueue() *queue {
+	return &queue{wake: make(chan struct{}, 1), room: make(chan struct{})}
+}
+
+var errStopped = fault.Unavailable(time.Second, "消息接收已停止")
+
+// put adds a letter; it waits while the queue is full.
+func (q *queue) put(ctx context.Context, l *letter) error {
+	for {
+		q.mu.Lock()
+		if q.closed {
+			q.mu.Unlock()
+			return errStopped
+		}
+		if len(q.waiting) < maxQueue {
+			q.waiting = append(q.waiting, l)
+			q.mu.Unlock()
+			q.nudge()
+			return nil
+		}
+		room := q.room
+		q.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (q *queue) nudge() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (q *queue) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting)
+}
+
+func (q *queue) take() []*letter {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := min(len(q.waiting), maxBatch)
+	if n == 0 {
+		return nil
+	}
+	batch := q.waiting[:n:n]
+	q.waiting = q.waiting[n:]
+	if len(q.waiting) == 0 {
+		q.waiting = nil // let the array go
+	} else {
+		q.nudge() // for the other worker
+	}
+	close(q.room)
+	q.room = make(chan struct{})
+	return batch
+}
+
+// close refuses what waits and what comes.
+func (q *queue) close() {
+	q.mu.Lock()
+	rest := q.waiting
+	q.waiting, q.closed = nil, true
+	close(q.room)
+	q.room = make(chan struct{})
+	q.mu.Unlock()
+	for _, l := range rest {
+		l.result(errStopped)
+	}
+}
+
+// Take stores one message and returns when it is committed; only then may the broker acknowledge it. A message that can't be
+// understood is committed to the dead letters, and is then no error.
+func (s *Service) Take(ctx context.Context, topic string, body []byte) error {
+	done := make(chan error, 1)
+	if err := s.Enqueue(ctx, topic, body, func(err error) { done <- err }); err != nil {
+		return err
+	}
+	return <-done // a batch ends by itself, within its timeout
+}
+
+// Enqueue stores one message and calls result after its commit, or with the reason that there was none. It keeps body.
+func (s *Service) Enqueue(ctx context.Context, topic string, body []byte, result func(error)) error {
+	l := &letter{topic: topic, body: body, result: result}
+	device, kind, err := ParseTopic(topic)
+	if err == nil && kind == kindConn {
+		p, err := ParsePresence(body)
+		if err == nil {
+			s.presence(device, p, s.now())
+			result(nil)
+			return nil
+		}
+		l.bad = err.Error()
+	} else if l.msg, err = ParseMessage(topic, body); err != nil {
+		l.bad = err.Error()
+	}
+	return s.queue.put(ctx, l)
+}
+
+// Run stores messages, keeps presence, feeds the stream of changes and sweeps old messages, until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for range workers {
+		g.Go(func() error { s.work(ctx); return nil })
+	}
+	g.Go(func() error { s.runPresence(ctx); return nil })
+	g.Go(func() error { s.runLive(ctx); return nil })
+	g.Go(func() error { s.runSweep(ctx); return nil })
+	err := g.Wait()
+	s.queue.close()
+	return err
+}
+
+// work commits what came while the last commit ran.
+func (s *Service) work(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.queue.wake:
+		}
+		if s.queue.len() < fewEnough {
+			t := time.NewTimer(linger)
+			select {
+			case <-ctx.Done():
+			case <-t.C:
+			}
+			t.Stop()
+		}
+		if batch := s.queue.take(); batch != nil {
+			s.settle(context.WithoutCancel(ctx), batch)
+		}
+	}
+}
+
+// settle commits a batch and tells each sender. A batch that fails by its content is halved until the culprit stands alone; that
+// one goes to the dead letters. Without a database nobody is told anything but to try again.
+func (s *Service) settle(ctx context.Context, batch []*letter) {
+	err := s.commit(ctx, batch)
+	if err == nil || fault.Is(err, fault.KindUnavailable) || fault.Is(err, fault.KindStorageFull) || errors.Is(err, context.DeadlineExceeded) {
+		if err != nil {
+			s.log.WarnContext(ctx, "messages not stored, devices will send them again", "messages", len(batch), "err", err)
+		}
+		for _, l := range batch {
+			l.result(err)
+		}
+		return
+	}
+	if len(batch) == 1 {
+		l := batch[0]
+		if l.bad == "" {
+			l.bad = "could not be stored: " + err.Error()
+			err = s.commit(ctx, batch)
+		}
+		if err != nil {
+			s.log.ErrorContext(ctx, "message neither stored nor kept as a dead letter", "err", err)
+		}
+		l.result(err)
+		return
+	}
+	s.settle(ctx, batch[:len(batch)/2])
+	s.settle(ctx, batch[len(batch)/2:])
+}
+
+// commit writes a batch in one transaction. Crash before the commit: no acknowledgement went out, the devices send again. Crash after
+// it: they send again too, and (device, epoch, seq) is there already.
+func (s *Service) commit(ctx context.Context, batch []*letter) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := s.recognise(ctx, batch); err != nil {
+		return err
+	}
+	now := s.now().UTC()
+	good := make([]*letter, 0, len(batch))
+	var dead []db.AddDeadLettersParams
+	for _, l := range batch {
+		if l.bad == "" {
+			good = append(good, l)
+		} else {
+			dead = append(dead, db.AddDeadLettersParams{ID: id.New(), At: now, Source: "mqtt", Origin: short(l.topic), Reason: l.bad, Raw: l.body})
+		}
+	}
+	// One order for all who write several devices' rows, so that two batches can't wait for each other.
+	slices.SortFunc(good, func(a, b *letter) int {
+		return cmp.Or(cmp.Compare(a.msg.Device, b.msg.Device), cmp.Compare(a.msg.Epoch, b.msg.Epoch), cmp.Compare(a.msg.Seq, b.msg.Seq))
+	})
+	var states db.PutStatesParams
+	err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
+		q := db.New(tx)
+		if len(dead) > 0 {
+			if _, err := q.AddDeadLetters(ctx, dead); err != nil {
+				return fmt.Errorf("keep dead letters: %w", err)
+			}
+		}
+		if len(good) == 0 {
+			return nil
+		}
+		fresh, err := q.AddMessages(ctx, messageRows(good, now))
+		if err != nil {
+			return fmt.Errorf("store messages: %w", err)
+		}
+		if states = newest(good, fresh, now); len(states.Devices) == 0 {
+			return nil
+		}
+		if err := q.PutStates(ctx, states); err != nil {
+			return fmt.Errorf("store states: %w", err)
+		}
+		return nil
+	})
+	if err == nil {
+		s.live.changed(states.Devices)
+	}
+	return err
+}
+
+// recognise marks letters of devices that nobody registered.
+func (s *Service) recognise(ctx context.Context, batch []*letter) error {
+	var ask []string
+	for _, l := range batch {
+		if l.bad == "" {
+			if _, ok := s.known.Load(l.msg.Device); !ok {
+				ask = append(ask, l.msg.Device)
+			}
+		}
+	}
+	if len(ask) == 0 {
+		return nil
+	}
+	rows, err := s.q.TownshipsOf(ctx, ask)
+	if err != nil {
+		return pg.Away(err)
+	}
+	for _, r := range rows {
+		s.known.Store(r.ID, r.Township)
+	}
+	for _, l := range batch {
+		if l.bad == "" {
+			if _, ok := s.known.Load(l.msg.Device); !ok {
+				l.bad = "unknown device"
+			}
+		}
+	}
+	return nil
+}
+
+func messageRows(good []*letter, now time.Time) db.AddMessagesParams {
+	n := len(good)
+	p := db.AddMessagesParams{Devices: make([]string, n), Epochs: make([]int64, n), Seqs: make([]int64, n), Kinds: make([]string, n),
+		DeviceTimes: make([]time.Time, n), ReceivedAt: now, Bodies: make([][]byte, n)}
+	for i, l := range good {
+		p.Devices[i], p.Epochs[i], p.Seqs[i], p.Kinds[i] = l.msg.Device, l.msg.Epoch, l.msg.Seq, l.msg.Kind
+		p.DeviceTimes[i], p.Bodies[i] = l.msg.Time, l.body
+	}
+	return p
+}
+
+// newest folds the letters that were new, in order, into one change a device. A repetition changes nothing, not even when the device
+// was last heard of.
+func newest(sorted []*letter, fresh []db.AddMessagesRow, now time.Time) db.PutStatesParams {
+	isNew := make(map[db.AddMessagesRow]bool, len(fresh))
+	for _, f := range fresh {
+		isNew[f] = true
+	}
+	p := db.PutStatesParams{At: now}
+	for _, l := range sorted {
+		m := l.msg
+		if k := (db.AddMessagesRow{DeviceID: m.Device, Epoch: m.Epoch, Seq: m.Seq}); !isNew[k] {
+			continue
+		}
+		i := len(p.Devices) - 1
+		if i < 0 || p.Devices[i] != m.Device {
+			i++
+			p.Devices, p.Epochs, p.Seqs = append(p.Devices, m.Device), append(p.Epochs, 0), append(p.Seqs, 0)
+			p.DockTimes, p.Batteries, p.Storages = append(p.DockTimes, time.Unix(0, 0)), append(p.Batteries, -1), append(p.Storages, -1)
+			p.Docked, p.States, p.Skews = append(p.Docked, -1), append(p.States, ""), append(p.Skews, 0)
+		}
+		p.Epochs[i], p.Seqs[i], p.Skews[i] = m.Epoch, m.Seq, m.Time.Sub(now).Milliseconds()
+		if m.Data.Battery != nil {
+			p.Batteries[i] = int16(*m.Data.Battery)
+		}
+		if m.Data.StorageUsed != nil {
+			p.Storages[i] = int16(*m.Data.StorageUsed)
+		}
+		if m.Data.State != "" {
+			p.States[i] = m.Data.State
+		}
+		if m.Data.Docked != nil {
+			p.Docked[i] = 0
+			if *m.Data.Docked {
+				p.Docked[i] = 1
+				if m.Kind == kindDock {
+					p.DockTimes[i] = now
+				}
+			}
+		}
+	}
+	return p
+}
+
+// short keeps a topic of any length fit for a column people read.
+func short(s string) string {
+	if len(s) > 200 {
+		return fmt.Sprintf("%q…", s[:200])
+	}
+	return s
+}
+
+// runSweep deletes messages older than the setting, a slice at a time.
+func (s *Service) runSweep(ctx context.Context) {
+	t := time.NewTicker(10 * time.Minute)
+	defer t.Stop()
+	for {
+		n, err := s.q.SweepMessages(ctx, s.now().Add(-s.keep))
+		if err != nil && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "old messages not swept, next try in ten minutes", "err", err)
+		}
+		if n > 0 && err == nil {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}

@@ -1,0 +1,119 @@
+-- name: AddDevices :copyfrom
+insert into device (id, serial, kind, name, model, township, officer_id, status, bought_on, cost_fen, funding, registered_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12);
+
+-- name: KnownSerials :many
+select id, serial from device where serial = any(sqlc.arg(serials)::text[]);
+
+-- name: GetDevice :one
+select sqlc.embed(d), t.name as township_name, coalesce(s.connected, false) as connected, s.last_data_at, s.last_dock_at, s.last_upload_at,
+  s.battery, s.storage_used, s.docked, s.state, s.skew_ms
+from device d join township t on t.code = d.township left join device_state s on s.device_id = d.id
+where (d.id = sqlc.arg(id) or d.serial = sqlc.arg(id)) and (sqlc.narg(scope)::text[] is null or d.township = any(sqlc.narg(scope)));
+
+-- name: ListDevices :many
+select sqlc.embed(d), t.name as township_name, coalesce(s.connected, false) as connected, s.last_data_at, s.last_dock_at, s.last_upload_at,
+  s.battery, s.storage_used, s.docked, s.state, s.skew_ms
+from device d join township t on t.code = d.township left join device_state s on s.device_id = d.id
+where (sqlc.narg(scope)::text[] is null or d.township = any(sqlc.narg(scope)))
+  and (sqlc.arg(township)::text = '' or d.township = sqlc.arg(township))
+  and (sqlc.arg(kind)::text = '' or d.kind = sqlc.arg(kind))
+  and (sqlc.arg(status)::text = '' or d.status = sqlc.arg(status))
+  and (sqlc.narg(connected)::boolean is null or coalesce(s.connected, false) = sqlc.narg(connected))
+  and (sqlc.arg(q)::text = '' or position(lower(sqlc.arg(q)) in lower(d.serial || ' ' || d.name || ' ' || d.model || ' ' || d.id)) > 0)
+  and d.id > sqlc.arg(after)
+order by d.id
+limit sqlc.arg(max);
+
+-- name: CountMatching :one
+select count(*) from device d left join device_state s on s.device_id = d.id
+where (sqlc.narg(scope)::text[] is null or d.township = any(sqlc.narg(scope)))
+  and (sqlc.arg(township)::text = '' or d.township = sqlc.arg(township))
+  and (sqlc.arg(kind)::text = '' or d.kind = sqlc.arg(kind))
+  and (sqlc.arg(status)::text = '' or d.status = sqlc.arg(status))
+  and (sqlc.narg(connected)::boolean is null or coalesce(s.connected, false) = sqlc.narg(connected))
+  and (sqlc.arg(q)::text = '' or position(lower(sqlc.arg(q)) in lower(d.serial || ' ' || d.name || ' ' || d.model || ' ' || d.id)) > 0);
+
+-- name: CountByKind :many
+select d.kind, count(*) as total, count(*) filter (where s.connected) as connected
+from device d left join device_state s on s.device_id = d.id
+where (sqlc.narg(scope)::text[] is null or d.township = any(sqlc.narg(scope)))
+  and (sqlc.arg(township)::text = '' or d.township = sqlc.arg(township))
+group by d.kind;
+
+-- name: DevicesByID :many
+select * from device where id = any(sqlc.arg(ids)::text[]);
+
+-- name: TownshipsOf :many
+select id, township from device where id = any(sqlc.arg(ids)::text[]);
+
+-- name: BuyDevices :exec
+update device set funding = 'posting', posting_id = sqlc.arg(posting)::text, posting_year = sqlc.arg(year)::int, bought_on = sqlc.arg(day)::date
+where id = any(sqlc.arg(ids)::text[]) and posting_id is null;
+
+-- name: UnbuyDevices :exec
+update device set funding = 'pending', posting_id = null, posting_year = null where posting_id = sqlc.arg(posting)::text;
+
+-- name: BySerial :one
+select id from device where serial = $1;
+
+-- name: PutCredentials :exec
+insert into device_credential as c (device_id, token_hash, issued_at)
+select unnest(sqlc.arg(ids)::text[]), unnest(sqlc.arg(hashes)::bytea[]), sqlc.arg(at)::timestamptz
+on conflict (device_id) do update set token_hash = excluded.token_hash, issued_at = excluded.issued_at, revoked_at = null;
+
+-- name: RevokeCredential :execrows
+update device_credential set revoked_at = sqlc.arg(at)::timestamptz where device_id = $1 and revoked_at is null;
+
+-- name: Credential :one
+select c.token_hash, c.revoked_at, d.status, d.township from device_credential c join device d on d.id = c.device_id where c.device_id = $1;
+
+-- name: AddMessages :many
+insert into device_message (device_id, epoch, seq, kind, device_time, received_at, body)
+select unnest(sqlc.arg(devices)::text[]), unnest(sqlc.arg(epochs)::bigint[]), unnest(sqlc.arg(seqs)::bigint[]), unnest(sqlc.arg(kinds)::text[]),
+  unnest(sqlc.arg(device_times)::timestamptz[]), sqlc.arg(received_at)::timestamptz, unnest(sqlc.arg(bodies)::bytea[])
+on conflict do nothing
+returning device_id, epoch, seq;
+
+-- Arrays hold no nulls: -1, '' and 1970 stand for what a message didn't say.
+-- name: PutStates :exec
+insert into device_state as s (device_id, epoch, seq, last_data_at, last_dock_at, battery, storage_used, docked, state, skew_ms)
+select i.device, i.epoch, i.seq, sqlc.arg(at)::timestamptz, nullif(i.dock_at, 'epoch'), nullif(i.battery, -1), nullif(i.storage, -1),
+  case when i.docked < 0 then null else i.docked = 1 end, nullif(i.state, ''), i.skew
+from (select unnest(sqlc.arg(devices)::text[]) as device, unnest(sqlc.arg(epochs)::bigint[]) as epoch, unnest(sqlc.arg(seqs)::bigint[]) as seq,
+  unnest(sqlc.arg(dock_times)::timestamptz[]) as dock_at, unnest(sqlc.arg(batteries)::smallint[]) as battery,
+  unnest(sqlc.arg(storages)::smallint[]) as storage, unnest(sqlc.arg(docked)::smallint[]) as docked,
+  unnest(sqlc.arg(states)::text[]) as state, unnest(sqlc.arg(skews)::bigint[]) as skew) i
+on conflict (device_id) do update set
+  last_data_at = greatest(s.last_data_at, excluded.last_data_at),
+  last_dock_at = greatest(s.last_dock_at, excluded.last_dock_at),
+  battery = case when (s.epoch, s.seq) < (excluded.epoch, excluded.seq) then coalesce(excluded.battery, s.battery) else s.battery end,
+  storage_used = case when (s.epoch, s.seq) < (excluded.epoch, excluded.seq) then coalesce(excluded.storage_used, s.storage_used) else s.storage_used end,
+  docked = case when (s.epoch, s.seq) < (excluded.epoch, excluded.seq) then coalesce(excluded.docked, s.docked) else s.docked end,
+  state = case when (s.epoch, s.seq) < (excluded.epoch, excluded.seq) then coalesce(excluded.state, s.state) else s.state end,
+  skew_ms = case when (s.epoch, s.seq) < (excluded.epoch, excluded.seq) then coalesce(excluded.skew_ms, s.skew_ms) else s.skew_ms end,
+  seq = case when (s.epoch, s.seq) < (excluded.epoch, excluded.seq) then excluded.seq else s.seq end,
+  epoch = greatest(s.epoch, excluded.epoch);
+
+-- name: PutPresence :exec
+insert into device_state as s (device_id, connected)
+select unnest(sqlc.arg(devices)::text[]), unnest(sqlc.arg(connected)::boolean[])
+on conflict (device_id) do update set connected = excluded.connected;
+
+-- name: DisconnectAll :exec
+update device_state set connected = false where connected;
+
+-- name: NoteUploads :exec
+insert into device_state as s (device_id, last_upload_at)
+select unnest(sqlc.arg(devices)::text[]), unnest(sqlc.arg(times)::timestamptz[])
+on conflict (device_id) do update set last_upload_at = greatest(s.last_upload_at, excluded.last_upload_at);
+
+-- name: States :many
+select s.*, d.township from device_state s join device d on d.id = s.device_id where s.device_id = any(sqlc.arg(ids)::text[]);
+
+-- name: AddDeadLetters :copyfrom
+insert into dead_letter (id, at, source, origin, reason, raw) values ($1, $2, $3, $4, $5, $6);
+
+-- name: SweepMessages :execrows
+delete from device_message where (device_id, epoch, seq) in
+  (select device_id, epoch, seq from device_message where received_at < sqlc.arg(before)::timestamptz limit 20000);
