@@ -70,6 +70,13 @@ func dock(ctx context.Context, c config, stdout, stderr *os.File) (all bool, err
 		return false, err
 	}
 	defer st.close()
+	if c.Spool != "" {
+		unlock, err := lockSpool(c.Spool)
+		if err != nil {
+			return false, err
+		}
+		defer unlock()
+	}
 	cd, err := openCard(c.Source, c.System)
 	if err != nil {
 		return false, err

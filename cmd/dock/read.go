@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"zhizheng/ingest/manifest"
 )
@@ -89,6 +90,30 @@ func (a *agent) openClip(c *clip) (*os.File, error) {
 	return a.card.open(c.found)
 }
 
+// lockSpool keeps a second agent from taking up copies that this one is carrying.
+func lockSpool(dir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("暂存目录：%w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("暂存目录：%w", err)
+	}
+	if err := flock(f, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("暂存目录正被另一个采集代理使用：%w", err)
+	}
+	torn, err := filepath.Glob(filepath.Join(dir, ".copying-*")) // of a run that was killed
+	for _, t := range torn {
+		err = errors.Join(err, os.Remove(t))
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("暂存目录：%w", err)
+	}
+	return func() { f.Close() }, nil
+}
+
 // spoolFile is a copy in the making.
 type spoolFile struct {
 	f    *os.File
@@ -97,9 +122,6 @@ type spoolFile struct {
 }
 
 func newSpoolFile(dir string) (*spoolFile, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
 	f, err := os.CreateTemp(dir, ".copying-*")
 	if err != nil {
 		return nil, err

@@ -13,7 +13,6 @@ import (
 	"sync"
 
 	"golang.org/x/mod/sumdb/note"
-	"golang.org/x/mod/sumdb/tlog"
 
 	"zhizheng/evidence/chain"
 )
@@ -29,29 +28,39 @@ func (a *agent) conclude(ctx context.Context, group []*task, failed error) error
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	first := true
+	told := false
 	for _, t := range group {
-		r := result{Size: t.size(), SHA256: t.sha(), Evidence: t.evidence, Status: duplicate}
-		switch {
-		case err != nil:
+		r := result{Size: t.size(), SHA256: t.sha(), Evidence: t.evidence}
+		if err != nil {
 			r.Status, r.Error = rejected, plain(err)
-		case t.first && first:
-			r.Status, first = sealed, false
-		}
-		if err == nil {
+		} else {
 			r.LeafIndex, r.Receipt = &index, path
-			if ferr := a.state.finish(t.clip, t.evidence); ferr != nil {
-				return ferr
+			now, err := a.state.finish(t.clip, t.evidence)
+			if err != nil {
+				return err
 			}
-			if t.spooled != "" {
-				if rerr := os.Remove(t.spooled); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
-					return rerr
-				}
+			// Sealed now, for the name under which it was registered; known before, for all others.
+			if r.Status = duplicate; t.first && now && !told {
+				r.Status, told = sealed, true
+			}
+			if err := a.unspool(t.clip); err != nil {
+				return err
 			}
 		}
 		if rerr := a.report(t.name, r); rerr != nil {
 			return rerr
 		}
+	}
+	return nil
+}
+
+// unspool removes the copy of a sealed file.
+func (a *agent) unspool(c *clip) error {
+	if c.spooled == "" {
+		return nil
+	}
+	if err := os.Remove(c.spooled); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }
@@ -171,47 +180,28 @@ func (t *trust) advance(ctx context.Context, c chain.Checkpoint, signed []byte) 
 }
 
 func (t *trust) consistent(ctx context.Context, older, newer chain.Checkpoint) error {
-	split := fmt.Errorf("日志在 %d 与 %d 之间不是同一部历史，请立即报告", older.Size, newer.Size)
-	if older.Size == newer.Size {
-		if older.Root != newer.Root {
-			return split
+	var proof []chain.Hash
+	var err error
+	if older.Size != newer.Size {
+		tiles := chain.Tiles(func(level int, idx int64, width int) ([]byte, error) { return t.tile(ctx, level, idx, width) })
+		if proof, err = chain.ProveConsistency(older.Size, newer.Size, newer.Root, tiles); err != nil {
+			return fmt.Errorf("核对日志的一致性：%w", err)
 		}
-		return nil
 	}
-	tree := tlog.Tree{N: newer.Size, Hash: tlog.Hash(newer.Root)}
-	proof, err := tlog.ProveTree(newer.Size, older.Size, tlog.TileHashReader(tree, &tiles{ctx: ctx, client: t.client}))
-	if err != nil {
-		return fmt.Errorf("核对日志的一致性：%w", err)
-	}
-	if err := tlog.CheckTree(proof, newer.Size, tree.Hash, older.Size, tlog.Hash(older.Root)); err != nil {
-		return errors.Join(split, err)
+	if err := chain.CheckConsistency(proof, older.Size, older.Root, newer.Size, newer.Root); err != nil {
+		return fmt.Errorf("日志在 %d 与 %d 之间不是同一部历史，请立即报告：%w", older.Size, newer.Size, err)
 	}
 	return nil
 }
 
-// tiles reads the log's tiles as anyone may (C2SP tlog-tiles).
-type tiles struct {
-	ctx    context.Context
-	client *client
-}
-
-func (r *tiles) Height() int { return chain.TileHeight }
-
-func (r *tiles) ReadTiles(want []tlog.Tile) ([][]byte, error) {
-	out := make([][]byte, len(want))
-	for i, w := range want {
-		err := r.client.call(r.ctx, http.MethodGet, "/log/"+chain.TilePath(w.L, w.N, w.W), nil, &out[i])
-		var a *answerError
-		if errors.As(err, &a) && a.status == http.StatusNotFound && w.W < chain.TileWidth {
-			// A partial tile may be gone once the full one is there.
-			err = r.client.call(r.ctx, http.MethodGet, "/log/"+chain.TilePath(w.L, w.N, chain.TileWidth), nil, &out[i])
-			out[i] = out[i][:min(len(out[i]), w.W*tlog.HashSize)]
-		}
-		if err != nil {
-			return nil, err
-		}
+// tile reads one of the log's tiles, as anyone may (C2SP tlog-tiles).
+func (t *trust) tile(ctx context.Context, level int, idx int64, width int) (b []byte, err error) {
+	err = t.client.call(ctx, http.MethodGet, "/log/"+chain.TilePath(level, idx, width), nil, &b)
+	var a *answerError
+	if errors.As(err, &a) && a.status == http.StatusNotFound && width < chain.TileWidth {
+		// A partial tile may be gone once the full one is there.
+		err = t.client.call(ctx, http.MethodGet, "/log/"+chain.TilePath(level, idx, chain.TileWidth), nil, &b)
+		b = b[:min(len(b), width*len(chain.Hash{}))]
 	}
-	return out, nil
+	return b, err
 }
-
-func (r *tiles) SaveTiles([]tlog.Tile, [][]byte) {}

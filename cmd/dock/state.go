@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -23,7 +24,8 @@ import (
 const keepDone = 20_000
 
 // state is what the station remembers: its chain of manifests and what became of them. The journal is a file of lines that is only
-// appended to, each batch synced before it is sent, so a counter that has left the station is never given out again.
+// appended to, under a lock and synced before anything is sent, so a counter that has left the station is never given out again, and
+// several agents with one identity continue one chain.
 //
 // Crash before the sync: the manifests were never sent, the torn line is cut off, their counters are free. Crash after it: the same
 // manifests are sent again, and the server knows them.
@@ -32,10 +34,12 @@ type state struct {
 	dir     string
 	lock    *os.File
 	journal *os.File
+	applied int64 // bytes of the journal that are in memory
 	epoch   uint64
 	counter uint64
 	prev    []byte
 	entries map[string]*entry
+	order   []string // keys as they came
 }
 
 // entry is one manifest and how far it got.
@@ -66,9 +70,9 @@ func keyOf(recorder string, name []byte, size int64, sha []byte) string {
 
 func (c *clip) key() string { return keyOf(c.recorder, []byte(c.name), c.size(), c.sha256[:]) }
 
-// openState takes the identity's lock and reads its journal. A second agent with the same identity would fork the chain.
+// openState reads the identity's journal.
 func openState(identity string) (*state, error) {
-	s := &state{dir: filepath.Join(identity, "state"), entries: map[string]*entry{}}
+	s := &state{dir: filepath.Join(identity, "state")}
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -76,57 +80,82 @@ func openState(identity string) (*state, error) {
 	if s.lock, err = os.OpenFile(filepath.Join(s.dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600); err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		s.lock.Close()
-		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, errors.New("同一身份的另一个采集代理正在运行（state/lock 被占用）；每个采集站只能运行一个")
-		}
-		return nil, fmt.Errorf("锁定身份目录：%w", err)
-	}
-	if err := s.load(); err != nil {
+	if err := s.locked(func() error { return nil }); err != nil {
 		s.close()
 		return nil, fmt.Errorf("读取采集站状态：%w", err)
 	}
 	return s, nil
 }
 
-func (s *state) path() string { return filepath.Join(s.dir, "journal") }
-
-func (s *state) load() error {
-	f, err := os.OpenFile(s.path(), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
+// locked runs fn while no other agent of this identity writes, after what they wrote was read. It is held for moments only.
+func (s *state) locked(fn func() error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := flock(s.lock, syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("锁定身份目录：%w", err)
+	}
+	defer func() { _ = flock(s.lock, syscall.LOCK_UN) }() // it ends with the process at the latest
+	if err := s.catchUp(); err != nil {
 		return err
 	}
-	s.journal = f
-	var whole int64
-	var order []string
-	r := bufio.NewReader(f)
+	return fn()
+}
+
+// flock waits for the lock through signals.
+func flock(f *os.File, how int) error {
+	for {
+		if err := syscall.Flock(int(f.Fd()), how); !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}
+
+func (s *state) path() string { return filepath.Join(s.dir, "journal") }
+
+// catchUp reads what isn't in memory yet: everything at first, or after another agent has compacted the journal.
+func (s *state) catchUp() error {
+	info, err := os.Stat(s.path())
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if s.journal != nil {
+		mine, merr := s.journal.Stat()
+		if merr != nil {
+			return merr
+		}
+		if err != nil || !os.SameFile(info, mine) || info.Size() < s.applied {
+			s.journal.Close()
+			s.journal = nil
+		}
+	}
+	if s.journal == nil {
+		if s.journal, err = os.OpenFile(s.path(), os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o600); err != nil {
+			return err
+		}
+		s.applied, s.epoch, s.counter, s.prev, s.entries, s.order = 0, 0, 0, nil, map[string]*entry{}, nil
+	}
+	r := bufio.NewReader(io.NewSectionReader(s.journal, s.applied, math.MaxInt64-s.applied))
 	for {
 		text, err := r.ReadBytes('\n')
 		if errors.Is(err, io.EOF) {
-			break // what is left is a torn line
+			if len(text) > 0 { // a torn line: whoever wrote it is gone, and it was never sent
+				if err := s.journal.Truncate(s.applied); err != nil {
+					return err
+				}
+			}
+			break
 		}
 		if err != nil {
 			return err
 		}
 		var l line
 		if err := json.Unmarshal(text, &l); err != nil {
-			return fmt.Errorf("state/journal 第 %d 字节处损坏：%w", whole, err)
+			return fmt.Errorf("state/journal 第 %d 字节处损坏：%w", s.applied, err)
 		}
-		key, err := s.apply(l)
-		if err != nil {
-			return fmt.Errorf("state/journal 第 %d 字节处：%w", whole, err)
+		if err := s.apply(l); err != nil {
+			return fmt.Errorf("state/journal 第 %d 字节处：%w", s.applied, err)
 		}
-		if key != "" {
-			order = append(order, key)
-		}
-		whole += int64(len(text))
-	}
-	if err := f.Truncate(whole); err != nil {
-		return err
-	}
-	if _, err := f.Seek(whole, io.SeekStart); err != nil {
-		return err
+		s.applied += int64(len(text))
 	}
 	if s.epoch == 0 { // a new identity, or one whose memory was lost: a later epoch than any before
 		s.epoch = uint64(time.Now().UnixMilli())
@@ -135,42 +164,53 @@ func (s *state) load() error {
 		}
 		return syncDir(s.dir)
 	}
-	if len(order) > 2*keepDone {
-		return s.compact(order)
+	if len(s.order) > 2*keepDone {
+		return s.compact()
 	}
 	return nil
 }
 
-// apply takes a line into memory; the key is a new manifest's.
-func (s *state) apply(l line) (key string, err error) {
+// apply takes a line into memory.
+func (s *state) apply(l line) error {
 	if l.Epoch != 0 {
 		s.epoch, s.counter = l.Epoch, 0
 	}
 	if len(l.Manifest) > 0 {
 		m, err := manifest.Parse(l.Manifest)
 		if err != nil {
-			return "", err
+			return err
 		}
-		s.epoch, s.counter, s.prev = m.Epoch, m.Counter, bytes.Clone(m.Hash[:])
-		key = keyOf(m.Recorder, m.FileName, m.Size, m.SHA256)
-		s.entries[key] = &entry{signed: l.Manifest}
+		s.add(m, l.Manifest)
 	}
 	if e := s.entries[l.Done]; e != nil {
 		e.done, e.evidence = true, l.Evidence
 	}
-	return key, nil
+	return nil
+}
+
+// add puts a manifest at the end of the chain.
+func (s *state) add(m manifest.Signed, raw []byte) *entry {
+	s.epoch, s.counter, s.prev = m.Epoch, m.Counter, bytes.Clone(m.Hash[:])
+	key := keyOf(m.Recorder, m.FileName, m.Size, m.SHA256)
+	if s.entries[key] == nil {
+		s.order = append(s.order, key)
+	}
+	s.entries[key] = &entry{signed: raw}
+	return s.entries[key]
 }
 
 // compact drops the oldest finished files. The last manifest stays, finished or not: the chain goes on from it.
-func (s *state) compact(order []string) error {
+func (s *state) compact() error {
 	var b bytes.Buffer
 	out := json.NewEncoder(&b)
-	for i, key := range order {
+	var kept []string
+	for i, key := range s.order {
 		e := s.entries[key]
-		if e.done && len(order)-i > keepDone {
+		if e.done && len(s.order)-i > keepDone {
 			delete(s.entries, key)
 			continue
 		}
+		kept = append(kept, key)
 		if err := out.Encode(line{Manifest: e.signed}); err != nil {
 			return err
 		}
@@ -186,10 +226,11 @@ func (s *state) compact(order []string) error {
 	s.journal.Close()
 	var err error
 	s.journal, err = os.OpenFile(s.path(), os.O_APPEND|os.O_RDWR, 0o600)
+	s.order, s.applied = kept, int64(b.Len())
 	return err
 }
 
-// append writes lines and syncs them. After an error the journal's end is unknown, so the agent must not go on signing.
+// append writes lines and syncs them, under the lock. After an error the journal's end is unknown: the agent must not go on signing.
 func (s *state) append(lines ...line) error {
 	var b bytes.Buffer
 	out := json.NewEncoder(&b)
@@ -204,49 +245,51 @@ func (s *state) append(lines ...line) error {
 	if err := s.journal.Sync(); err != nil {
 		return fmt.Errorf("写入采集站状态：%w", err)
 	}
+	s.applied += int64(b.Len())
 	return nil
 }
 
 // sign gives each file its manifest: the one it has, or a new one at the end of the chain. All new ones are on disk when it returns.
-func (s *state) sign(clips []*clip, fill func(m *manifest.Manifest) ([]byte, [32]byte, error)) ([]*entry, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	out := make([]*entry, len(clips))
-	var fresh []line
-	for i, c := range clips {
-		key := c.key()
-		if e := s.entries[key]; e != nil {
-			out[i] = e
-			continue
+// fill adds what only the moment knows, and signs.
+func (s *state) sign(clips []*clip, fill func(m manifest.Manifest) ([]byte, error)) (out []*entry, err error) {
+	err = s.locked(func() error {
+		var fresh []line
+		for _, c := range clips {
+			if e := s.entries[c.key()]; e != nil {
+				out = append(out, e)
+				continue
+			}
+			raw, err := fill(manifest.Manifest{Epoch: s.epoch, Counter: s.counter + 1, Prev: s.prev, Recorder: c.recorder, FileName: []byte(c.name),
+				Size: c.size(), ModifiedAt: c.modified().UnixMilli(), SHA256: c.sha256[:], PartSize: c.partSize(), Composite: c.composite[:]})
+			if err != nil {
+				return fmt.Errorf("签署清单：%w", err)
+			}
+			m, err := manifest.Parse(raw)
+			if err != nil {
+				return fmt.Errorf("签署清单：%w", err)
+			}
+			out = append(out, s.add(m, raw))
+			fresh = append(fresh, line{Manifest: raw})
 		}
-		m := manifest.Manifest{Epoch: s.epoch, Counter: s.counter + 1, Prev: s.prev, Recorder: c.recorder, FileName: []byte(c.name), Size: c.size(),
-			ModifiedAt: c.modified().UnixMilli(), SHA256: c.sha256[:], PartSize: c.partSize(), Composite: c.composite[:]}
-		raw, hash, err := fill(&m)
-		if err != nil {
-			return nil, fmt.Errorf("签署清单：%w", err)
+		if len(fresh) == 0 {
+			return nil
 		}
-		s.counter, s.prev = m.Counter, bytes.Clone(hash[:])
-		out[i] = &entry{signed: raw}
-		s.entries[key] = out[i]
-		fresh = append(fresh, line{Manifest: raw})
-	}
-	if len(fresh) == 0 {
-		return out, nil
-	}
-	return out, s.append(fresh...)
+		return s.append(fresh...)
+	})
+	return out, err
 }
 
-// finish remembers that a file is sealed.
-func (s *state) finish(c *clip, evidence string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := c.key()
-	e := s.entries[key]
-	if e == nil || e.done {
-		return nil
-	}
-	e.done, e.evidence = true, evidence
-	return s.append(line{Done: key, Evidence: evidence})
+// finish remembers that a file is sealed. first is false if it was finished before, perhaps by another agent of this identity.
+func (s *state) finish(c *clip, evidence string) (first bool, err error) {
+	err = s.locked(func() error {
+		e := s.entries[c.key()]
+		if e == nil || e.done {
+			return nil
+		}
+		e.done, e.evidence, first = true, evidence, true
+		return s.append(line{Done: c.key(), Evidence: evidence})
+	})
+	return first, err
 }
 
 // bySHA finds the unfinished entry of a copy in the spool.
@@ -268,7 +311,7 @@ func (s *state) close() {
 	if s.journal != nil {
 		s.journal.Close()
 	}
-	s.lock.Close() // releases the lock
+	s.lock.Close()
 }
 
 // writeWhole replaces a file whole or not at all, durably.

@@ -55,9 +55,10 @@ func (a *agent) submitAll(ctx context.Context, out *outbox) error {
 // submit signs and sends one batch. What the server refuses gets its line here.
 func (a *agent) submit(ctx context.Context, clips []*clip) ([]*task, error) {
 	checkpoint := a.trust.lastHash()
-	entries, err := a.state.sign(clips, func(m *manifest.Manifest) ([]byte, [32]byte, error) {
+	entries, err := a.state.sign(clips, func(m manifest.Manifest) ([]byte, error) {
 		m.KeyID, m.At, m.Monotonic, m.Checkpoint = a.id.keyID, time.Now().UnixMilli(), sinceBoot(), checkpoint
-		return manifest.Sign(*m, a.id.key)
+		raw, _, err := manifest.Sign(m, a.id.key)
+		return raw, err
 	})
 	if err != nil {
 		return nil, err
@@ -94,7 +95,7 @@ func (a *agent) submit(ctx context.Context, clips []*clip) ([]*task, error) {
 			continue
 		}
 		r := out.Items[i]
-		tasks = append(tasks, &task{clip: c, evidence: r.EvidenceID, first: r.Status == "accepted" && !entries[i].done, sealed: r.EvidenceStatus != "pending"})
+		tasks = append(tasks, &task{clip: c, evidence: r.EvidenceID, first: r.Status == "accepted", sealed: r.EvidenceStatus != "pending"})
 	}
 	return tasks, nil
 }
