@@ -15,7 +15,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"zhizheng/authority"
+	"zhizheng/budget"
 	"zhizheng/cases"
+	"zhizheng/devices"
 	"zhizheng/evidence"
 	"zhizheng/evidence/evlog"
 	"zhizheng/ingest"
@@ -32,6 +34,8 @@ type Deps struct {
 	Ingest    *ingest.Service
 	Authority *authority.Service
 	Cases     *cases.Service
+	Budget    *budget.Service
+	Devices   *devices.Service
 
 	Console       fs.FS // the built console; index.html answers every page address
 	Version       string
