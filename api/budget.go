@@ -158,3 +158,20 @@ func deviceRef(d devices.Device) DeviceRef {
 	return DeviceRef{ID: d.ID, Serial: d.Serial, Name: d.Name, Kind: DeviceKind(d.Kind), Township: d.Township, PostingID: ptr(d.PostingID),
 		Funding: ptr(devices.FundingName(d.Funding)), Year: ptr(d.PostingYear)}
 }
+
+// recorderOf gives the registered device behind an evidence record, with the posting that bought it; nil when there is none.
+func (s *Server) recorderOf(ctx context.Context, id string) (*DeviceRef, error) {
+	if id == "" {
+		return nil, nil
+	}
+	known, err := s.Devices.Devices(ctx, []string{id})
+	if err != nil {
+		return nil, err
+	}
+	d, ok := known[id]
+	if !ok {
+		return nil, nil
+	}
+	ref := deviceRef(d)
+	return &ref, nil
+}

@@ -109,6 +109,9 @@ func (s *Server) evidenceFile(ctx context.Context, eid evidence.ID) (Evidence, e
 		cases[i] = CaseRef{ID: c.ID, Number: c.Number, Title: c.Title, Stage: c.Stage.Name(), Purpose: ptr(c.Purpose)}
 	}
 	v.Cases, v.CaseCount = &cases, len(cases)
+	if v.Device, err = s.recorderOf(ctx, rec.DeviceID); err != nil {
+		return Evidence{}, err
+	}
 	if v.Leaves, err = s.leavesOf(ctx, rec); err != nil {
 		return Evidence{}, err
 	}
