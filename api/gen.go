@@ -17,6 +17,30 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for DeviceStatus.
+const (
+	InUse   DeviceStatus = "in-use"
+	Lost    DeviceStatus = "lost"
+	Repair  DeviceStatus = "repair"
+	Retired DeviceStatus = "retired"
+)
+
+// Valid indicates whether the value is a known member of the DeviceStatus enum.
+func (e DeviceStatus) Valid() bool {
+	switch e {
+	case InUse:
+		return true
+	case Lost:
+		return true
+	case Repair:
+		return true
+	case Retired:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DeviceKind.
 const (
 	Computer DeviceKind = "computer"
@@ -276,23 +300,28 @@ type Device struct {
 	EvidenceCount *int64              `json:"evidence_count,omitempty"`
 
 	// Funding posting, county, donated, earlier, …
-	Funding      string      `json:"funding"`
-	FundingName  *string     `json:"funding_name,omitempty"`
-	ID           string      `json:"id"`
-	Kind         DeviceKind  `json:"kind"`
-	KindName     string      `json:"kind_name"`
-	Model        string      `json:"model"`
-	Name         string      `json:"name"`
-	OfficerID    *string     `json:"officer_id,omitempty"`
-	OfficerName  *string     `json:"officer_name,omitempty"`
-	Posting      *Posting    `json:"posting,omitempty"`
-	PostingID    *string     `json:"posting_id,omitempty"`
-	PostingYear  *int        `json:"posting_year,omitempty"`
-	Serial       string      `json:"serial"`
-	State        DeviceState `json:"state"`
-	Township     string      `json:"township"`
-	TownshipName string      `json:"township_name"`
+	Funding      string        `json:"funding"`
+	FundingName  *string       `json:"funding_name,omitempty"`
+	ID           string        `json:"id"`
+	Kind         DeviceKind    `json:"kind"`
+	KindName     string        `json:"kind_name"`
+	Model        string        `json:"model"`
+	Name         string        `json:"name"`
+	OfficerID    *string       `json:"officer_id,omitempty"`
+	OfficerName  *string       `json:"officer_name,omitempty"`
+	Posting      *Posting      `json:"posting,omitempty"`
+	PostingID    *string       `json:"posting_id,omitempty"`
+	PostingYear  *int          `json:"posting_year,omitempty"`
+	Serial       string        `json:"serial"`
+	State        DeviceState   `json:"state"`
+	Status       *DeviceStatus `json:"status,omitempty"`
+	StatusName   *string       `json:"status_name,omitempty"`
+	Township     string        `json:"township"`
+	TownshipName string        `json:"township_name"`
 }
+
+// DeviceStatus defines model for Device.Status.
+type DeviceStatus string
 
 // DeviceCounts defines model for DeviceCounts.
 type DeviceCounts struct {

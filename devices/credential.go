@@ -57,7 +57,7 @@ func (s *Service) Authenticate(ctx context.Context, device, token string) error 
 		return fmt.Errorf("look up credential: %w", err)
 	}
 	h := sha256.Sum256([]byte(token))
-	if subtle.ConstantTimeCompare(h[:], c.TokenHash) != 1 || c.RevokedAt != nil || c.Status == "lost" || c.Status == "retired" {
+	if subtle.ConstantTimeCompare(h[:], c.TokenHash) != 1 || c.RevokedAt != nil || c.Status == Lost || c.Status == Retired {
 		return wrong
 	}
 	s.known.Store(device, c.Township)

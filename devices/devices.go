@@ -33,6 +33,14 @@ const (
 	Other    = "other"
 )
 
+// Where a device stands in its life.
+const (
+	InUse   = "in-use"
+	Repair  = "repair"
+	Lost    = "lost"
+	Retired = "retired"
+)
+
 // Sources of funds of a device.
 const (
 	FundPosting = "posting" // a posting of the township's ledger
@@ -54,6 +62,11 @@ func KindName(kind string) string { return kindNames[kind] }
 
 // FundingName is the name of a source of funds in Chinese.
 func FundingName(f string) string { return fundNames[f] }
+
+var statusNames = map[string]string{InUse: "在用", Repair: "维修中", Lost: "遗失", Retired: "报废"}
+
+// StatusName is the name of a status in Chinese.
+func StatusName(status string) string { return statusNames[status] }
 
 // Device is an entry of the registry with its latest state.
 type Device struct {
@@ -116,7 +129,7 @@ func (s *Service) Register(ctx context.Context, all []Device) error {
 			d.ID = id.New()
 		}
 		if d.Status == "" {
-			d.Status = "in-use"
+			d.Status = InUse
 		}
 		if d.Funding == "" || d.Funding == FundPosting {
 			d.Funding = FundPending // until a posting names it
