@@ -34,8 +34,8 @@ type Deps struct {
 	Ingest    *ingest.Service
 	Authority *authority.Service
 	Cases     *cases.Service
-	Budget    *budget.Service
 	Devices   *devices.Service
+	Budget    *budget.Service
 
 	Console       fs.FS // the built console; index.html answers every page address
 	Version       string
@@ -49,7 +49,6 @@ type Deps struct {
 
 // Server implements the contract.
 type Server struct {
-	StrictServerInterface // the operations that have no handler yet
 	Deps
 	ops map[string]operation
 	log *slog.Logger
