@@ -14,6 +14,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"zhizheng/evidence/evlog/signer"
+	"zhizheng/ingest/media"
 	"zhizheng/internal/version"
 )
 
@@ -31,6 +32,8 @@ func main() {
 		switch os.Args[1] {
 		case "signer":
 			os.Exit(signer.Main(os.Args[2:]))
+		case "probe-media":
+			os.Exit(media.ProbeMain(os.Args[2:]))
 		}
 	}
 	var c cli

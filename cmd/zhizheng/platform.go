@@ -15,11 +15,15 @@ import (
 
 	"zhizheng/api"
 	"zhizheng/authority"
+	"zhizheng/budget"
 	"zhizheng/cases"
+	"zhizheng/devices"
 	"zhizheng/evidence"
 	"zhizheng/evidence/chain"
 	"zhizheng/evidence/evlog"
 	"zhizheng/ingest"
+	"zhizheng/ingest/media"
+	"zhizheng/internal/embedded"
 	"zhizheng/internal/id"
 	"zhizheng/internal/pg"
 )
@@ -32,6 +36,9 @@ type platform struct {
 	evidence  *evidence.Keeper
 	authority *authority.Service
 	cases     *cases.Service
+	devices   *devices.Service
+	budget    *budget.Service
+	broker    *embedded.Broker // nil with an external one
 	ingest    *ingest.Service
 	jobs      *river.Client[pgx.Tx]
 
@@ -64,10 +71,13 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	}
 	pl.evidence = evidence.NewKeeper(pl.pool, pl.log, svc.store, nil)
 	pl.authority = authority.New(pl.pool, pl.log, authority.Options{Secure: c.secure(), Logger: logger})
+	pl.devices = devices.New(pl.pool, devices.Options{Logger: logger})
+	pl.budget = budget.New(pl.pool, pl.log, pl.devices, nil)
 	workers := river.NewWorkers()
 	river.AddWorker(workers, cases.NewHoldWorker(pl.evidence))
+	media.Register(workers, media.FromKeeper(pl.evidence, svc.store, logger))
 	pl.jobs, err = river.NewClient(riverpgxv5.New(pl.pool), &river.Config{
-		Queues:       map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}},
+		Queues:       map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}, media.Queue: {MaxWorkers: 1}},
 		Workers:      workers,
 		PeriodicJobs: []*river.PeriodicJob{cases.PeriodicHolds()},
 		Logger:       slog.New(levelFilter{logger.Handler(), slog.LevelWarn}),
@@ -79,8 +89,22 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	pl.ingest = ingest.New(ingest.Options{Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Store: svc.store, Logger: logger,
 		Attested:  func() bool { return svc.probe.Attested },
 		Retain:    func(now time.Time) time.Time { return now.AddDate(0, 0, c.RetentionDays) },
+		Recorder:  pl.devices.BySerial,
 		AfterSeal: pl.afterSeal})
-	return pl, nil
+	return pl, p.step("设备消息 MQTT", func() error { return c.openMessages(ctx, pl, logger) })
+}
+
+// openMessages starts the embedded broker, or leaves devices to the external one (run connects to it).
+func (c *serveCmd) openMessages(ctx context.Context, pl *platform, logger *slog.Logger) (err error) {
+	if c.MQTTURL != "" {
+		return nil
+	}
+	if err := pl.devices.ResetPresence(ctx); err != nil {
+		return err
+	}
+	pl.broker, err = embedded.StartBroker(ctx, embedded.BrokerOptions{Dir: c.Data, Listen: c.MQTTListen, Log: logger, Authenticate: pl.devices.Authenticate,
+		May: devices.May, Publish: pl.devices.TakeDirect, Online: pl.devices.Online, Offline: pl.devices.Offline})
+	return err
 }
 
 // noteProbe logs what the store was seen to do, once a start.
@@ -93,6 +117,9 @@ func (pl *platform) noteProbe(ctx context.Context) error {
 
 // afterSeal enqueues what follows a sealing in its transaction.
 func (pl *platform) afterSeal(ctx context.Context, tx *pg.Tx, eid evidence.ID) error {
+	if _, err := pl.jobs.InsertTx(ctx, tx.Tx, media.Job{EvidenceID: string(eid)}, nil); err != nil {
+		return fmt.Errorf("enqueue media facts: %w", err)
+	}
 	return pl.settleHolds(ctx, tx)
 }
 
@@ -106,6 +133,7 @@ func (pl *platform) settleHolds(ctx context.Context, tx *pg.Tx) error {
 
 func (pl *platform) deps() api.Deps {
 	return api.Deps{Pool: pl.pool, Log: pl.log, Store: pl.svc.store, Evidence: pl.evidence, Ingest: pl.ingest, Authority: pl.authority, Cases: pl.cases,
+		Devices: pl.devices, Budget: pl.budget,
 		SettleHolds: pl.settleHolds, StoreLabel: func() string { return pl.svc.probe.Label }, Ready: pl.ready}
 }
 
@@ -120,6 +148,12 @@ func (pl *platform) ready(ctx context.Context) map[string]string {
 	if err := pl.svc.store.Ready(ctx); err != nil {
 		state["store"] = "no answer"
 	}
+	if pl.broker != nil {
+		state["mqtt"] = "ok"
+		if err := pl.broker.Ready(ctx); err != nil {
+			state["mqtt"] = "no answer"
+		}
+	}
 	if pl.log.Halted() != "" {
 		state["log"] = "halted"
 	}
@@ -130,6 +164,7 @@ func (pl *platform) ready(ctx context.Context) map[string]string {
 func (pl *platform) run(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return quiet(ctx, pl.log.Run(ctx)) })
 	g.Go(func() error { return quiet(ctx, pl.authority.Run(ctx)) })
+	g.Go(func() error { return quiet(ctx, pl.devices.Run(ctx)) })
 	g.Go(func() error {
 		if err := pl.jobs.Start(ctx); err != nil {
 			return fmt.Errorf("jobs: %w", err)
@@ -150,8 +185,11 @@ func quiet(ctx context.Context, err error) error {
 func (pl *platform) close() error {
 	pl.endStreams()
 	var err error
+	if pl.broker != nil {
+		err = pl.broker.Stop(context.Background())
+	}
 	if pl.log != nil {
-		err = pl.log.Close()
+		err = errors.Join(err, pl.log.Close())
 	}
 	if pl.pool != nil {
 		pl.pool.Close()
