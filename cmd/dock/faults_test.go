@@ -526,3 +526,15 @@ func TestInterruptIsSaidSo(t *testing.T) {
 		t.Fatalf("exit %d: %s", cmd.ProcessState.ExitCode(), text.String())
 	}
 }
+
+func TestNoRoomForTheStationsMemory(t *testing.T) {
+	s := newSite(t)
+	card := t.TempDir()
+	put(t, card, "a.mp4", random(1, 100))
+	must(t, os.MkdirAll(filepath.Join(s.identity, "state"), 0o700))
+	must(t, os.Symlink("/dev/full", filepath.Join(s.identity, "state", "journal")))
+	r := s.dock(t, card)
+	if r.err == nil || !strings.Contains(r.err.Error(), "写入采集站状态") || len(s.records(t)) != 0 {
+		t.Fatalf("a manifest that can't be remembered must not be sent: %v, %d records", r.err, len(s.records(t)))
+	}
+}

@@ -48,14 +48,15 @@ type site struct {
 	ingest   *ingest.Service
 	store    *blob.Store
 	attested atomic.Bool
-	now      atomic.Pointer[time.Time] // the server's clock, nil for the right one
 	// fault may answer a request in the platform's place; what it returns false for goes on.
 	fault atomic.Pointer[func(w http.ResponseWriter, r *http.Request) bool]
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T) *site { return newSiteOn(t, testenv.Store(t)) }
+
+func newSiteOn(t *testing.T, store *blob.Store) *site {
 	t.Helper()
-	s := &site{pool: testenv.Pool(t), store: testenv.Store(t)}
+	s := &site{pool: testenv.Pool(t), store: store}
 	s.attested.Store(true)
 	s.log = evlogtest.Log(t, s.pool)
 	s.keeper = evidence.NewKeeper(s.pool, s.log, s.store, nil)
