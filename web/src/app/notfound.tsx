@@ -1,0 +1,8 @@
+import { Link } from "@tanstack/react-router";
+import { useTranslation } from "react-i18next";
+import { Empty } from "../ui/parts";
+
+export function NotFound() {
+  const { t } = useTranslation();
+  return <main><Empty title={t("没有这个页面")}><Link to="/">{t("回到首页")}</Link></Empty></main>;
+}
