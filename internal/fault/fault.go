@@ -14,18 +14,18 @@ type Kind string
 
 // The kinds. Anything that is not a *Error is Internal.
 const (
-	KindInvalid      Kind = "invalid"       // 400: the request can't be understood
-	KindUnauthorized Kind = "unauthorized"  // 401: sign in first
-	KindForbidden    Kind = "forbidden"     // 403: this role may not
-	KindNotFound     Kind = "not-found"     // 404
-	KindConflict     Kind = "conflict"      // 409: it contradicts what is recorded
-	KindTooLarge     Kind = "too-large"     // 413
-	KindRefused      Kind = "refused"       // 422: a rule of law or of the ledger refuses it
-	KindRateLimited  Kind = "rate-limited"  // 429
-	KindUnavailable  Kind = "unavailable"   // 503: a service is away, try again
-	KindStorageFull  Kind = "storage-full"  // 507
-	KindPending      Kind = "pending"       // 202: not yet, try again after RetryAfter
-	KindInternal     Kind = "internal"      // 500
+	KindInvalid      Kind = "invalid"      // 400: the request can't be understood
+	KindUnauthorized Kind = "unauthorized" // 401: sign in first
+	KindForbidden    Kind = "forbidden"    // 403: this role may not
+	KindNotFound     Kind = "not-found"    // 404
+	KindConflict     Kind = "conflict"     // 409: it contradicts what is recorded
+	KindTooLarge     Kind = "too-large"    // 413
+	KindRefused      Kind = "refused"      // 422: a rule of law or of the ledger refuses it
+	KindRateLimited  Kind = "rate-limited" // 429
+	KindUnavailable  Kind = "unavailable"  // 503: a service is away, try again
+	KindStorageFull  Kind = "storage-full" // 507
+	KindPending      Kind = "pending"      // 202: not yet, try again after RetryAfter
+	KindInternal     Kind = "internal"     // 500
 )
 
 // Error is a public failure. Detail is one zh-CN sentence in the caller's words.
