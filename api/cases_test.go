@@ -17,7 +17,9 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
 	"zhizheng/authority"
+	"zhizheng/budget"
 	"zhizheng/cases"
+	"zhizheng/devices"
 	"zhizheng/evidence"
 	"zhizheng/evidence/evlog"
 	"zhizheng/evidence/evlog/signer"
@@ -34,6 +36,8 @@ const (
 type site struct {
 	url      string
 	auth     *authority.Service
+	registry *devices.Service
+	ledger   *budget.Service
 	officers map[string][]string
 }
 
@@ -49,13 +53,15 @@ func newSite(t *testing.T) *site {
 	keeper := evidence.NewKeeper(pool, log, nil, nil)
 	jobs, err := river.NewClient[pgx.Tx](riverpgxv5.New(pool), &river.Config{})
 	must(t, err)
-	h, err := New(Deps{Pool: pool, Log: log, Evidence: keeper, Authority: auth, Cases: cases.New(pool, log, auth, keeper, jobs, nil),
+	registry := devices.New(pool, devices.Options{})
+	ledger := budget.New(pool, log, registry, nil)
+	h, err := New(Deps{Devices: registry, Budget: ledger, Pool: pool, Log: log, Evidence: keeper, Authority: auth, Cases: cases.New(pool, log, auth, keeper, jobs, nil),
 		Console: fstest.MapFS{"index.html": {Data: []byte("console")}}, Version: "test",
 		Ready: func(context.Context) map[string]string { return map[string]string{"database": "ok"} }})
 	must(t, err)
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)
-	s := &site{url: srv.URL, auth: auth, officers: map[string][]string{}}
+	s := &site{url: srv.URL, auth: auth, registry: registry, ledger: ledger, officers: map[string][]string{}}
 	ctx := authority.WithActor(t.Context(), authority.System)
 	must(t, auth.PutTownships(ctx, []authority.Township{{Code: donghe, Name: "东河镇", Kind: "town"}, {Code: jiachuan, Name: "嘉川镇", Kind: "town"}}))
 	item := authority.PowerItem{Code: "FQ-001", Name: "露天焚烧秸秆", Field: "生态环境", Law: "大气污染防治法", Article: "第119条"}
