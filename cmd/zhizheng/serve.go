@@ -84,11 +84,15 @@ func (c *serveCmd) serve(ctx context.Context, out io.Writer, logger *slog.Logger
 	})
 	plat.run(work, g)
 	svc.watch(work, g)
-	g.Go(func() error { // the first visit: demo, then the address
-		if err := c.welcome(gctx, p, plat); err != nil && gctx.Err() == nil {
-			return err
+	g.Go(func() error { // the first visit: demo, then the address, then what keeps the demo moving
+		err := c.welcome(gctx, p, plat)
+		if err == nil && c.Demo {
+			err = c.dockDemo(gctx, p, plat)
 		}
-		return nil
+		if gctx.Err() != nil {
+			return nil
+		}
+		return err
 	})
 	g.Go(func() error {
 		<-gctx.Done()

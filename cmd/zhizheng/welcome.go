@@ -17,12 +17,6 @@ import (
 	"zhizheng/cmd/zhizheng/internal/demo"
 )
 
-// The demo's docking station and the recorder whose card it docks.
-const (
-	demoStation  = "DEMO-DOCK-01"
-	demoRecorder = "DEMO-BWC-0001"
-)
-
 // welcome loads the demo if asked to, and tells the person at the terminal where to go.
 func (c *serveCmd) welcome(ctx context.Context, p *progress, pl *platform) error {
 	if !c.Demo {
@@ -42,7 +36,7 @@ func (c *serveCmd) welcome(ctx context.Context, p *progress, pl *platform) error
 		host, port = c.PublicURL, "443"
 	}
 	p.say("\n执证已就绪：%s", c.PublicURL)
-	p.say("\n  一次性登录（案件审核员，10 分钟内有效）：\n    %s/sign-in?token=%s", c.PublicURL, url.QueryEscape(link))
+	p.say("\n  一次性登录（案件审核员，30 分钟内有效）：\n    %s/sign-in?token=%s", c.PublicURL, url.QueryEscape(link))
 	p.say("\n  示例账号（另存于 %s）：", filepath.Join(c.Data, "demo-accounts.json"))
 	for _, a := range accounts {
 		p.say("    %-10s %-12s %s", authority.RoleName(a.Role), a.Username, a.Password)
@@ -71,6 +65,9 @@ func (c *serveCmd) firstAdministrator(ctx context.Context, p *progress, pl *plat
 	p.say("\n  首次使用：管理员的一次性登录链接（请随后设置密码）：\n    %s/sign-in?token=%s\n", c.PublicURL, url.QueryEscape(link))
 	return nil
 }
+
+// credentialsFile holds what the simulated county signs in to the broker with.
+func (c *serveCmd) credentialsFile() string { return filepath.Join(c.secrets(), "demo-devices.json") }
 
 func (c *serveCmd) accountsFile() string { return filepath.Join(c.Data, "demo-accounts.json") }
 
@@ -106,8 +103,28 @@ func (c *serveCmd) loadDemo(ctx context.Context, p *progress, pl *platform) (acc
 	if err != nil {
 		return nil, err
 	}
+	err = p.step("示例：1,600 多台设备", func() error {
+		credentials, err := demo.Devices(ctx, demo.DevicesDeps{Authority: pl.authority, Devices: pl.devices, Now: now})
+		if err != nil {
+			return err
+		}
+		b, err := json.Marshal(credentials)
+		if err != nil {
+			return err
+		}
+		return replaceFile(c.credentialsFile(), append(b, '\n'))
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = p.step("示例：经费台账", func() error {
+		return demo.Budget(ctx, demo.BudgetDeps{Budget: pl.budget, Devices: pl.devices, Now: now})
+	})
+	if err != nil {
+		return nil, err
+	}
 	return accounts, p.step("示例：采集站身份", func() error {
-		return pl.ingest.WriteIdentity(ctx, filepath.Join(c.Data, "demo-dock"), c.PublicURL, demoStation, demo.DongheCode, "示例采集站", "system")
+		return pl.ingest.WriteIdentity(ctx, filepath.Join(c.Data, "demo-dock"), c.PublicURL, demo.DemoDock, demo.DongheCode, "示例采集站", "system")
 	})
 }
 
