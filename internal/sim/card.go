@@ -85,7 +85,6 @@ func record(ctx context.Context, making, dir, name string, c Clip, cut bool) err
 	return os.Rename(clip, filepath.Join(dir, name+".mp4"))
 }
 
-
 // cutShort keeps the first 60 % of a file.
 func cutShort(path string) error {
 	fi, err := os.Stat(path)
