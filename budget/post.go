@@ -27,10 +27,10 @@ var errRaced = errors.New("another posting took the key")
 // entry is a posting on its way.
 type entry struct {
 	NewPosting
-	id, logKey string
-	year       int
-	reverses   *string
-	digest     []byte
+	id       string
+	year     int
+	reverses *string
+	digest   []byte
 }
 
 // Post posts one entry; existed says that the key was posted before with the same content. A rule's refusal is logged and returned.

@@ -110,29 +110,6 @@ func cutLine(b []byte) *mask {
 
 func (ts *typesetter) of(text string) *mask { return ts.masks[text] }
 
-// fit scales a mask to a height, averaging.
-func (m *mask) fit(h int) *mask {
-	if m == nil || m.h == 0 || h <= 0 {
-		return nil
-	}
-	w := max(1, m.w*h/m.h)
-	out := &mask{w: w, h: h, pix: make([]uint8, w*h)}
-	for y := range h {
-		y0, y1 := y*m.h/h, max((y+1)*m.h/h, y*m.h/h+1)
-		for x := range w {
-			x0, x1 := x*m.w/w, max((x+1)*m.w/w, x*m.w/w+1)
-			sum := 0
-			for sy := y0; sy < y1; sy++ {
-				for sx := x0; sx < x1; sx++ {
-					sum += int(m.pix[sy*m.w+sx])
-				}
-			}
-			out.pix[y*w+x] = uint8(sum / ((y1 - y0) * (x1 - x0)))
-		}
-	}
-	return out
-}
-
 // tail is the end of a program's complaint.
 func tail(s string) string {
 	s = strings.TrimSpace(s)
