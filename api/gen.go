@@ -532,16 +532,31 @@ type Manifests struct {
 
 // MediaFacts defines model for MediaFacts.
 type MediaFacts struct {
-	AudioCodec *string    `json:"audio_codec,omitempty"`
-	Container  *string    `json:"container,omitempty"`
-	CreatedAt  *time.Time `json:"created_at,omitempty"`
-	DurationMs *int64     `json:"duration_ms,omitempty"`
-	FrameRate  *float32   `json:"frame_rate,omitempty"`
-	Height     *int       `json:"height,omitempty"`
-	Playable   bool       `json:"playable"`
-	Reasons    *[]string  `json:"reasons,omitempty"`
+	AudioCodec *string `json:"audio_codec,omitempty"`
+	Container  *string `json:"container,omitempty"`
 
-	// Verdict ok, truncated, damaged, not-media, empty, sidecar, unknown
+	// CreatedAt As the recorder's clock had it
+	CreatedAt *time.Time `json:"created_at,omitempty"`
+
+	// Device Maker and model as the file claims
+	Device     *string  `json:"device,omitempty"`
+	DurationMs *int64   `json:"duration_ms,omitempty"`
+	FrameRate  *float32 `json:"frame_rate,omitempty"`
+	Height     *int     `json:"height,omitempty"`
+
+	// NameTime By the file name, read as +08:00
+	NameTime *time.Time `json:"name_time,omitempty"`
+	Playable bool       `json:"playable"`
+
+	// Position Where the recorder claims to have been, WGS 84 in degrees
+	Position *struct {
+		Lat    float64 `json:"lat"`
+		Lon    float64 `json:"lon"`
+		Source string  `json:"source"`
+	} `json:"position,omitempty"`
+	Reasons *[]string `json:"reasons,omitempty"`
+
+	// Verdict ok, truncated, damaged, encrypted, not-media, empty, sidecar, unknown (media of a kind that isn't looked into); empty until the file was looked at
 	Verdict    string  `json:"verdict"`
 	VideoCodec *string `json:"video_codec,omitempty"`
 	Width      *int    `json:"width,omitempty"`

@@ -836,7 +836,7 @@ export interface components {
          */
         EvidenceStatus: "pending" | "sealed" | "damaged";
         MediaFacts: {
-            /** @description ok, truncated, damaged, not-media, empty, sidecar, unknown */
+            /** @description ok, truncated, damaged, encrypted, not-media, empty, sidecar, unknown (media of a kind that isn't looked into); empty until the file was looked at */
             verdict: string;
             reasons?: string[];
             playable: boolean;
@@ -848,8 +848,26 @@ export interface components {
             frame_rate?: number;
             /** Format: int64 */
             duration_ms?: number;
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description As the recorder's clock had it
+             */
             created_at?: string;
+            /**
+             * Format: date-time
+             * @description By the file name, read as +08:00
+             */
+            name_time?: string;
+            /** @description Maker and model as the file claims */
+            device?: string;
+            /** @description Where the recorder claims to have been, WGS 84 in degrees */
+            position?: {
+                /** Format: double */
+                lat: number;
+                /** Format: double */
+                lon: number;
+                source: string;
+            };
         };
         LogPosition: {
             /** Format: int64 */

@@ -93,8 +93,8 @@ function NotPlayable({ e }: { e: Evidence }) {
   }
   return (
     <div className="card">
-      <Empty icon={<FileOutlined />} title={e.media.verdict === "unknown" ? t("正在读取影像信息") : t("这个文件不能作为影像播放")}>
-        <p>{e.media.verdict === "unknown" ? t("已封存；影像信息由后台读取，稍后自动出现。") : t("文件已按原样封存，字节未变。")}</p>
+      <Empty icon={<FileOutlined />} title={!e.media.verdict ? t("正在读取影像信息") : t("这个文件不能作为影像播放")}>
+        <p>{!e.media.verdict ? t("已封存；影像信息由后台读取，稍后自动出现。") : t("文件已按原样封存，字节未变。")}</p>
         {!!e.media.reasons?.length && <p className="sub" style={{ marginTop: 8 }}>{e.media.reasons.join("；")}</p>}
       </Empty>
     </div>
@@ -122,6 +122,9 @@ function Links({ e }: { e: Evidence }) {
       <dt>{t("采集站")}</dt><dd>{e.station ?? "—"}</dd>
       <dt>{t("编号")}</dt><dd className="mono">{e.id}</dd>
       <dt>{t("录制")}</dt><dd>{dateTime(e.recorded_at)}</dd>
+      {e.media.name_time && dateTime(e.media.name_time) !== dateTime(e.recorded_at) && <><dt>{t("文件名时间")}</dt><dd>{dateTime(e.media.name_time)}</dd></>}
+      {e.media.position && <><dt>{t("影像自报位置")}</dt><dd className="mono">{e.media.position.lat.toFixed(5)}, {e.media.position.lon.toFixed(5)}</dd></>}
+      {e.media.device && <><dt>{t("影像自报设备")}</dt><dd>{e.media.device}</dd></>}
       <dt>{t("指纹入册")}</dt><dd>{dateTime(e.registered_at)}</dd>
       <dt>{t("封存")}</dt><dd>{dateTime(e.sealed_at)}</dd>
       <dt>{t("锁定至")}</dt><dd>{dateTime(e.retain_until)}</dd>

@@ -114,11 +114,11 @@ export function EvidenceStatus({ e }: { e: Pick<Evidence, "status"> & Partial<Ev
   );
 }
 
-const verdicts: Record<string, string> = { ok: "完好", truncated: "截断", damaged: "损坏", "not-media": "非影像", empty: "空文件", sidecar: "附属文件", unknown: "未判定" };
+const verdicts: Record<string, string> = { ok: "完好", truncated: "截断", damaged: "损坏", encrypted: "加密", "not-media": "非影像", empty: "空文件", sidecar: "附属文件", unknown: "未判定" };
 
 export function Verdict({ v }: { v?: string }) {
   const { t } = useTranslation();
-  if (!v || v === "unknown") return <span className="dim">{t("待判定")}</span>;
+  if (!v) return <span className="dim">{t("待判定")}</span>;
   const word = t(verdicts[v] ?? v);
   if (v === "ok") return <span className="status good"><CheckCircleOutlined />{word}</span>;
   if (v === "truncated" || v === "damaged" || v === "empty") return <span className="status warn"><ExclamationCircleOutlined />{word}</span>;

@@ -14,7 +14,13 @@ type ExhibitsDeps struct {
 	Evidence *evidence.Keeper
 }
 
-// Exhibits links the first sealed clips of 东河镇 to one of its running cases, once the footage is docked. A case that has exhibits
+// exhibits are clips of burning straw on the demo's card, by the end of their names.
+var exhibits = []struct{ file, purpose string }{
+	{"_0005.mp4", "证明现场焚烧秸秆的事实（示例）"},
+	{"_0006.mp4", "证明执法人员出示执法证、告知权利（示例）"},
+}
+
+// Exhibits links what the demo's recorder saw of burning straw to a running case of 东河镇 about it, once the footage is docked. A case that has exhibits
 // already stays as it is. It answers how many were linked.
 func Exhibits(ctx context.Context, d ExhibitsDeps) (int, error) {
 	ctx = authority.WithActor(ctx, authority.System)
@@ -23,15 +29,18 @@ func Exhibits(ctx context.Context, d ExhibitsDeps) (int, error) {
 	if err != nil || len(page) == 0 || page[0].EvidenceCount > 0 {
 		return 0, err
 	}
-	clips, err := d.Evidence.List(ctx, evidence.Scope{Townships: []string{DongheCode}}, evidence.Filter{Status: evidence.StatusSealed, Query: ".mp4"}, "", 2)
-	if err != nil {
-		return 0, err
-	}
-	for i, c := range clips.Items {
-		purpose := []string{"证明现场焚烧秸秆的事实（示例）", "证明执法人员出示执法证、告知权利（示例）"}[i]
-		if _, err := d.Cases.Link(ctx, page[0].ID, string(c.ID), purpose); err != nil {
-			return i, err
+	n := 0
+	for _, x := range exhibits {
+		clips, err := d.Evidence.List(ctx, evidence.Scope{Townships: []string{DongheCode}}, evidence.Filter{Status: evidence.StatusSealed, Query: x.file}, "", 1)
+		if err != nil {
+			return n, err
+		}
+		for _, c := range clips.Items {
+			if _, err := d.Cases.Link(ctx, page[0].ID, string(c.ID), x.purpose); err != nil {
+				return n, err
+			}
+			n++
 		}
 	}
-	return len(clips.Items), nil
+	return n, nil
 }
