@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -49,6 +50,7 @@ func (c *config) Validate() error {
 }
 
 func main() {
+	debug.SetGCPercent(50) // 1,600 connections hold 40 MB that never move; twice that would be kept for nothing
 	var c config
 	k := kong.Parse(&c, kong.Name("zhizheng-simcounty"), kong.UsageOnError(), kong.Vars{"version": version.String()},
 		kong.Description("模拟全县设备：每台一个 MQTT 连接，上报心跳、电量、存储与在站状态。Ctrl-C 停止。"))
