@@ -86,6 +86,9 @@ func (c *serveCmd) serve(ctx context.Context, out io.Writer, logger *slog.Logger
 	svc.watch(work, g)
 	g.Go(func() error { // the first visit: demo, then the address, then what keeps the demo moving
 		err := c.welcome(gctx, p, plat)
+		if err == nil && c.Demo && c.DemoCounty {
+			err = c.startCounty(work, g, plat, logger)
+		}
 		if err == nil && c.Demo {
 			err = c.dockDemo(gctx, p, plat)
 		}

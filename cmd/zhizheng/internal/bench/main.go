@@ -1,0 +1,74 @@
+// Command bench prints the product's figures beside a baseline that ran right next to them: name, value, unit, target, ok or short,
+// separated by tabs, and first the machine. It starts its own platform on real services in a temporary folder.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "plain-upload" { // the baseline, a process of its own so that its CPU can be told
+		return plainUpload(ctx, args[1:])
+	}
+	fmt.Println(machine())
+	fmt.Println("name\tvalue\tunit\ttarget\tresult")
+	for _, part := range []func(context.Context) error{docking, logFigures} {
+		if err := part(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// figure prints a line. A target of "≤ x" or "≥ x" is judged; "-" is only told.
+func figure(name string, value float64, unit, target string) {
+	result := "ok"
+	var limit float64
+	if sign, number, found := strings.Cut(target, " "); found {
+		if _, err := fmt.Sscan(number, &limit); err == nil && (sign == "≤" && value > limit || sign == "≥" && value < limit) {
+			result = "short"
+		}
+	}
+	fmt.Printf("%s\t%.3g\t%s\t%s\t%s\n", name, value, unit, target, result)
+}
+
+func machine() string {
+	model := "unknown CPU"
+	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(b)) {
+			if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
+				model = strings.TrimSpace(v)
+				break
+			}
+		}
+	}
+	memory := ""
+	if b, err := os.ReadFile("/proc/meminfo"); err == nil {
+		var kb int64
+		if _, err := fmt.Sscanf(string(b), "MemTotal: %d kB", &kb); err == nil {
+			memory = fmt.Sprintf(", %.0f GiB", float64(kb)/(1<<20))
+		}
+	}
+	fs := ""
+	if out, err := exec.Command("stat", "-f", "-c", "%T", os.TempDir()).Output(); err == nil {
+		fs = ", " + strings.TrimSpace(string(out))
+	}
+	return fmt.Sprintf("machine\t%s, %d cores%s%s, %s/%s, %s", model, runtime.NumCPU(), memory, fs, runtime.GOOS, runtime.GOARCH, runtime.Version())
+}
