@@ -41,7 +41,9 @@ type site struct {
 	officers map[string][]string
 }
 
-func newSite(t *testing.T) *site {
+func newSite(t *testing.T) *site { return newSiteWith(t, func(*Deps) {}) }
+
+func newSiteWith(t *testing.T, change func(*Deps)) *site {
 	t.Helper()
 	pool := testenv.Pool(t)
 	sg, err := signer.Open(t.Context(), t.TempDir(), "test.example/log")
@@ -55,9 +57,11 @@ func newSite(t *testing.T) *site {
 	must(t, err)
 	registry := devices.New(pool, devices.Options{})
 	ledger := budget.New(pool, log, registry, nil)
-	h, err := New(Deps{Devices: registry, Budget: ledger, Pool: pool, Log: log, Evidence: keeper, Authority: auth, Cases: cases.New(pool, log, auth, keeper, jobs, nil),
+	deps := Deps{Devices: registry, Budget: ledger, Pool: pool, Log: log, Evidence: keeper, Authority: auth, Cases: cases.New(pool, log, auth, keeper, jobs, nil),
 		Console: fstest.MapFS{"index.html": {Data: []byte("console")}}, Version: "test",
-		Ready: func(context.Context) map[string]string { return map[string]string{"database": "ok"} }})
+		Ready: func(context.Context) map[string]string { return map[string]string{"database": "ok"} }}
+	change(&deps)
+	h, err := New(deps)
 	must(t, err)
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)

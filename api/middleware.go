@@ -51,6 +51,9 @@ func (s *Server) headers(c *gin.Context) {
 	}
 	start := time.Now()
 	c.Next()
+	if s.metrics != nil {
+		s.metrics.observe(c, time.Since(start))
+	}
 	level := slog.LevelDebug
 	if c.Writer.Status() >= 500 && c.Writer.Status() != http.StatusServiceUnavailable {
 		level = slog.LevelWarn

@@ -41,6 +41,7 @@ type Deps struct {
 	Version       string
 	Demo          bool
 	SecureCookies bool
+	Metrics       bool                                        // opens /metrics to whoever reaches the address
 	SettleHolds   func(ctx context.Context, tx *pg.Tx) error  // enqueues the job that sets holds at the store
 	StoreLabel    func() string                               // "attested" or "re-read required"
 	Ready         func(ctx context.Context) map[string]string // service → "ok" or what is wrong
@@ -50,8 +51,9 @@ type Deps struct {
 // Server implements the contract.
 type Server struct {
 	Deps
-	ops map[string]operation
-	log *slog.Logger
+	ops     map[string]operation
+	log     *slog.Logger
+	metrics *metrics // nil when closed
 }
 
 var _ StrictServerInterface = (*Server)(nil)
@@ -83,6 +85,10 @@ func New(d Deps) (http.Handler, error) {
 	s.registerStreams(contract)
 
 	g.Any("/log/*path", gin.WrapH(d.Log.Handler())) // public, read only: anyone may audit (C2SP tlog-tiles)
+	if d.Metrics {
+		s.metrics = s.newMetrics()
+		g.GET("/metrics", gin.WrapH(s.metrics.handler()))
+	}
 	g.NoRoute(s.console)
 	return g, nil
 }

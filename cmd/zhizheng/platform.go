@@ -38,7 +38,8 @@ type platform struct {
 	cases     *cases.Service
 	devices   *devices.Service
 	budget    *budget.Service
-	broker    *embedded.Broker // nil with an external one
+	broker    *embedded.Broker  // nil with an external one
+	listener  *devices.Listener // to the external one, else nil
 	ingest    *ingest.Service
 	jobs      *river.Client[pgx.Tx]
 
@@ -94,12 +95,13 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	return pl, p.step("设备消息 MQTT", func() error { return c.openMessages(ctx, pl, logger) })
 }
 
-// openMessages starts the embedded broker, or leaves devices to the external one (run connects to it).
+// openMessages starts the embedded broker, or prepares to listen to the external one (run connects to it).
 func (c *serveCmd) openMessages(ctx context.Context, pl *platform, logger *slog.Logger) (err error) {
-	if c.MQTTURL != "" {
-		return nil
-	}
 	if err := pl.devices.ResetPresence(ctx); err != nil {
+		return err
+	}
+	if c.MQTTURL != "" {
+		pl.listener, err = pl.devices.NewListener(devices.ListenOptions{URL: c.MQTTURL, CA: c.MQTTCA, Log: logger})
 		return err
 	}
 	pl.broker, err = embedded.StartBroker(ctx, embedded.BrokerOptions{Dir: c.Data, Listen: c.MQTTListen, Log: logger, Authenticate: pl.devices.Authenticate,
@@ -154,6 +156,12 @@ func (pl *platform) ready(ctx context.Context) map[string]string {
 			state["mqtt"] = "no answer"
 		}
 	}
+	if pl.listener != nil {
+		state["mqtt"] = "ok"
+		if err := pl.listener.Ready(ctx); err != nil {
+			state["mqtt"] = "no answer"
+		}
+	}
 	if pl.log.Halted() != "" {
 		state["log"] = "halted"
 	}
@@ -165,6 +173,9 @@ func (pl *platform) run(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return quiet(ctx, pl.log.Run(ctx)) })
 	g.Go(func() error { return quiet(ctx, pl.authority.Run(ctx)) })
 	g.Go(func() error { return quiet(ctx, pl.devices.Run(ctx)) })
+	if pl.listener != nil {
+		g.Go(func() error { return quiet(ctx, pl.listener.Run(ctx)) })
+	}
 	g.Go(func() error {
 		if err := pl.jobs.Start(ctx); err != nil {
 			return fmt.Errorf("jobs: %w", err)
@@ -204,3 +215,11 @@ type levelFilter struct {
 }
 
 func (f levelFilter) Enabled(_ context.Context, l slog.Level) bool { return l >= f.min }
+
+// A logger made from this one with attributes stays filtered.
+func (f levelFilter) WithAttrs(a []slog.Attr) slog.Handler {
+	return levelFilter{f.Handler.WithAttrs(a), f.min}
+}
+func (f levelFilter) WithGroup(g string) slog.Handler {
+	return levelFilter{f.Handler.WithGroup(g), f.min}
+}

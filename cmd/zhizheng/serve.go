@@ -62,7 +62,7 @@ func (c *serveCmd) serve(ctx context.Context, out io.Writer, logger *slog.Logger
 
 	deps := plat.deps()
 	deps.Console, deps.Version, deps.Demo, deps.Logger = web.FS(), version.String(), c.Demo, logger
-	deps.SecureCookies = c.secure()
+	deps.SecureCookies, deps.Metrics = c.secure(), c.Metrics
 	handler, err := api.New(deps)
 	if err != nil {
 		return err
