@@ -31,7 +31,7 @@ type server struct {
 
 func (s *server) start(t *testing.T) {
 	t.Helper()
-	s.cmd = exec.Command(s.bin, "serve", "--demo", "--no-demo-county", "--data", s.data, "--listen", s.address)
+	s.cmd = exec.Command(s.bin, "serve", "--demo", "--no-demo-county", "--no-demo-footage", "--data", s.data, "--listen", s.address)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	must(t, s.cmd.Start())
 	s.gone = make(chan struct{})

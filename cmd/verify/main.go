@@ -5,9 +5,7 @@ package main
 import (
 	"archive/zip"
 	"bytes"
-	"crypto/ed25519"
 	"crypto/sha256"
-	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -102,7 +100,7 @@ func (c *cli) bundle(out io.Writer, f io.ReaderAt, size int64) (int, error) {
 			return untrusted, fmt.Errorf("没有给出可信公钥（--trust），证据包里也没有可供对照的公钥：%w", err)
 		}
 	}
-	rep, err := bundle.Verify(f, size, key, readManifest)
+	rep, err := bundle.Verify(f, size, key, manifest.Open)
 	if err != nil {
 		return fails, err
 	}
@@ -167,26 +165,6 @@ func ownKey(f io.ReaderAt, size int64) (note.Verifier, error) {
 		return nil, err
 	}
 	return chain.NewVerifier(string(b))
-}
-
-// readManifest reads what a docking station signed.
-func readManifest(signed, spki []byte) ([]byte, int64, error) {
-	pub, err := x509.ParsePKIXPublicKey(spki)
-	if err != nil {
-		return nil, 0, err
-	}
-	key, ok := pub.(ed25519.PublicKey)
-	if !ok {
-		return nil, 0, errors.New("the key is not Ed25519")
-	}
-	m, err := manifest.Parse(signed)
-	if err != nil {
-		return nil, 0, err
-	}
-	if !m.Verify(key) {
-		return nil, 0, errors.New("the device's signature doesn't hold")
-	}
-	return m.SHA256, m.Size, nil
 }
 
 // receiptReport is what a receipt was shown to say.

@@ -89,7 +89,7 @@ func (c *serveCmd) serve(ctx context.Context, out io.Writer, logger *slog.Logger
 		if err == nil && c.Demo && c.DemoCounty {
 			err = c.startCounty(work, g, plat, logger)
 		}
-		if err == nil && c.Demo {
+		if err == nil && c.Demo && c.DemoFootage {
 			err = c.dockDemo(gctx, p, plat)
 		}
 		if gctx.Err() != nil {

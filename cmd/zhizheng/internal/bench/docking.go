@@ -159,19 +159,13 @@ type server struct {
 
 // startServer runs the platform with the demo's docking station, but without its footage and its devices.
 func startServer(ctx context.Context, data, log string) (*server, error) {
-	if err := os.MkdirAll(filepath.Join(data, "demo-footage"), 0o700); err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(filepath.Join(data, "demo-footage", ".docked"), nil, 0o600); err != nil {
-		return nil, err
-	}
 	out, err := os.Create(log)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
 	s := &server{data: data, end: make(chan error, 1)}
-	s.cmd = exec.CommandContext(ctx, "bin/zhizheng", "serve", "--demo", "--no-demo-county", "--data", data, "--listen", address, "--s3-listen", store)
+	s.cmd = exec.CommandContext(ctx, "bin/zhizheng", "serve", "--demo", "--no-demo-county", "--no-demo-footage", "--data", data, "--listen", address, "--s3-listen", store)
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(os.Interrupt) }
 	s.cmd.Stdout, s.cmd.Stderr = out, out
 	if err := s.cmd.Start(); err != nil {
