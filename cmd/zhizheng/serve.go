@@ -90,7 +90,9 @@ func (c *serveCmd) serve(ctx context.Context, out io.Writer, logger *slog.Logger
 			err = c.startCounty(work, g, plat, logger)
 		}
 		if err == nil && c.Demo && c.DemoFootage {
-			err = c.dockDemo(gctx, p, plat)
+			if err := c.dockDemo(gctx, p, plat); err != nil && gctx.Err() == nil { // the platform goes on without; the next start tries again
+				p.say("  ✗ 示例影像未能归库，下次启动时重试：%v", err)
+			}
 		}
 		if gctx.Err() != nil {
 			return nil
