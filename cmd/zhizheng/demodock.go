@@ -28,7 +28,7 @@ func (c *serveCmd) dockDemo(ctx context.Context, p *progress, pl *platform) erro
 	}
 	card := filepath.Join(dir, "card")
 	start := time.Now()
-	err := sim.Card(ctx, card, "东河镇综合行政执法队", demo.DemoRecorder, "015023", start, func(n int) error {
+	err := sim.Card(ctx, card, "东河镇综合行政执法队", demo.DemoRecorder, "000402", start, func(n int) error {
 		p.say("  … 生成并归库示例影像 %d/%d", n, sim.DemoClips)
 		return c.runAgent(ctx, card, demo.DemoRecorder)
 	})
