@@ -1,5 +1,6 @@
 // Package bundle owns the court export: a zip that anyone can open and that proves itself against the log's key. It is pure: the
-// writer is given bytes and proofs, the reader a file and a key. It promises that a changed bit in any member is found, and that a
+// writer is given bytes and proofs, the reader a file and a key. It promises that a changed bit anywhere in the file is found (the zip's
+// own headers included: a bundle has one encoding, see layout.go), that a file made to exhaust the reader doesn't, and that a
 // bundle never vouches for itself: trust comes from the key the reader is handed.
 //
 // Members, in this order:
@@ -13,7 +14,7 @@
 //	proofs/N.tlog-proof   a C2SP receipt for each leaf: the items' chains, the case's chain, manifests, enrolments of keys
 //	EXPORT.tlog-proof     the receipt of the export itself
 //
-// Read bundle.go for the format, write.go for making one, verify.go for what is checked.
+// Read bundle.go for the format, write.go for making one, verify.go for what is checked, layout.go for the zip's own bytes.
 package bundle
 
 import (
@@ -32,14 +33,18 @@ const (
 	VKeyName     = "log.vkey"
 	ExportName   = "EXPORT.tlog-proof"
 	proofsDir    = "proofs/"
+	proofSuffix  = ".tlog-proof"
 	filesDir     = "files/"
 )
 
 // Format of bundles, named in MANIFEST.json.
 const Format = "zhizheng-bundle/v1"
 
-// maxText bounds members that are read into memory.
-const maxText = 64 << 20
+// Members that are read into memory: bounds of each, and of all together.
+const (
+	maxText  = 64 << 20
+	maxTexts = 256 << 20
+)
 
 // Manifest lists the members.
 type Manifest struct {

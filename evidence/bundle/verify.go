@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/mod/sumdb/note"
@@ -40,32 +42,52 @@ type Failure struct {
 type SignedFile func(signed, spki []byte) (sha256 []byte, size int64, err error)
 
 type verifier struct {
-	log    note.Verifier
-	read   SignedFile
-	zip    *zip.Reader
-	files  map[string]*zip.File
-	texts  map[string][]byte
-	digest map[string]string
-	leaves map[int64]chain.Proven
-	report Report
+	log     note.Verifier
+	read    SignedFile
+	r       io.ReaderAt
+	size    int64
+	zip     *zip.Reader
+	files   map[string]*zip.File
+	texts   map[string][]byte
+	inTexts int64 // bytes in texts
+	digest  map[string]string
+	roots   map[int64]chain.Hash // by tree size
+	leaves  map[int64]chain.Proven
+	report  Report
 }
 
-// Verify checks a bundle against the key of the log. The error is for what can't be read as a bundle at all; whatever doesn't hold is
-// in the report.
+// Verify checks a bundle against the key of the log. The error is for a file that can't be read; whatever doesn't hold, a file that is
+// no zip included, is in the report.
 func Verify(r io.ReaderAt, size int64, log note.Verifier, read SignedFile) (Report, error) {
-	z, err := zip.NewReader(r, size)
-	if err != nil {
-		return Report{}, fmt.Errorf("not a bundle (zip): %w", err)
-	}
-	v := &verifier{log: log, read: read, zip: z, files: map[string]*zip.File{}, texts: map[string][]byte{}, digest: map[string]string{},
-		leaves: map[int64]chain.Proven{}}
+	in := &watched{r: io.NewSectionReader(r, 0, size)}
+	v := &verifier{log: log, read: read, r: in, size: size, files: map[string]*zip.File{}, texts: map[string][]byte{}, digest: map[string]string{},
+		roots: map[int64]chain.Hash{}, leaves: map[int64]chain.Proven{}}
 	v.report.Checked, v.report.Failures = []string{}, []Failure{}
-	v.members()
-	v.proofs()
-	v.export()
-	v.chains()
-	v.records()
-	return v.report, nil
+	var err error
+	if v.zip, err = zip.NewReader(in, size); err != nil {
+		v.fail("zip", "不是完整的证据包（zip 打不开，可能被截断）："+err.Error(), "not a whole bundle (the zip can't be opened, it may be cut short): "+err.Error())
+	} else if v.layout() {
+		v.members()
+		v.proofs()
+		v.export()
+		v.chains()
+		v.records()
+	}
+	return v.report, in.err
+}
+
+// watched remembers that the file itself couldn't be read: then nothing was found out about the bundle.
+type watched struct {
+	r   io.ReaderAt
+	err error
+}
+
+func (w *watched) ReadAt(p []byte, off int64) (int, error) {
+	n, err := w.r.ReadAt(p, off)
+	if err != nil && err != io.EOF {
+		w.err = err
+	}
+	return n, err
 }
 
 func (v *verifier) fail(where, zh, en string) {
@@ -82,8 +104,8 @@ func (v *verifier) members() {
 		if v.files[f.Name] != nil {
 			v.fail(f.Name, "同名成员出现两次", "member appears twice")
 		}
-		if f.Method != zip.Store {
-			v.fail(f.Name, "成员被压缩过，不是原样", "member is compressed")
+		if !wellNamed(f.Name) {
+			v.fail(f.Name, "成员名不是证据包的格式", "a bundle has no member of this name")
 		}
 		v.files[f.Name] = f
 	}
@@ -100,18 +122,26 @@ func (v *verifier) members() {
 		return
 	}
 	v.report.CaseID = m.CaseID
-	want := []string{ManifestName}
+	want, listed := []string{ManifestName}, map[string]bool{ManifestName: true, ExportName: true}
 	for _, mem := range m.Members {
+		if listed[mem.Name] { // read once, however often it is listed
+			v.fail(mem.Name, "清单重复列出这个成员", "the manifest lists this member twice")
+			continue
+		}
+		listed[mem.Name] = true
 		want = append(want, mem.Name)
 		v.member(mem)
 	}
 	want = append(want, ExportName)
-	got := make([]string, len(v.zip.File))
-	for i, f := range v.zip.File {
-		got[i] = f.Name
+	var got []string
+	for _, f := range v.zip.File {
+		got = append(got, f.Name)
+		if !listed[f.Name] {
+			v.fail(f.Name, "清单里没有这个成员", "the manifest doesn't know this member")
+		}
 	}
-	if strings.Join(want, "\x00") != strings.Join(got, "\x00") {
-		v.fail(ManifestName, "压缩包的成员与清单不一致", "the zip's members are not those of the manifest")
+	if len(v.report.Failures) == 0 && !slices.Equal(want, got) {
+		v.fail(ManifestName, "压缩包的成员与清单的次序不一致", "the zip's members are not in the manifest's order")
 	}
 	v.held("%d 个成员与清单逐一比对 members compared with the manifest", len(m.Members))
 }
@@ -122,7 +152,7 @@ func (v *verifier) member(mem Member) {
 		v.fail(mem.Name, "清单列出的成员不在压缩包里", "member of the manifest is missing")
 		return
 	}
-	body, err := f.Open()
+	body, err := open(f)
 	if err != nil {
 		v.fail(mem.Name, "无法读取："+err.Error(), "can't be read: "+err.Error())
 		return
@@ -130,12 +160,13 @@ func (v *verifier) member(mem Member) {
 	defer body.Close()
 	h := sha256.New()
 	var text bytes.Buffer
-	w := io.Writer(h)
-	if !strings.HasPrefix(mem.Name, filesDir) {
+	w, in := io.Writer(h), io.Reader(body)
+	if !isFile(mem.Name) {
 		w = io.MultiWriter(h, &text)
-		body = io.NopCloser(io.LimitReader(body, maxText))
+		in = io.LimitReader(body, min(maxText, maxTexts-v.inTexts))
 	}
-	n, err := io.Copy(w, body)
+	n, err := io.Copy(w, in)
+	v.inTexts += int64(text.Len())
 	sum := hex.EncodeToString(h.Sum(nil))
 	switch {
 	case err != nil:
@@ -151,12 +182,36 @@ func (v *verifier) load(name string) ([]byte, error) {
 	if f == nil {
 		return nil, errors.New("member is missing")
 	}
-	body, err := f.Open()
+	body, err := open(f)
 	if err != nil {
 		return nil, err
 	}
 	defer body.Close()
 	return io.ReadAll(io.LimitReader(body, maxText))
+}
+
+// open refuses compressed members: a few bytes could become any number.
+func open(f *zip.File) (io.ReadCloser, error) {
+	if f.Method != zip.Store {
+		return nil, errors.New("成员被压缩过，不是原样 the member is compressed")
+	}
+	return f.Open()
+}
+
+// wellNamed says whether a bundle may have a member of this name: none leads out of the folder it is unpacked in.
+func wellNamed(name string) bool {
+	switch name {
+	case ManifestName, IndexName, CaseName, EvidenceName, VKeyName, ExportName:
+		return true
+	}
+	if base, ok := strings.CutPrefix(name, filesDir); ok {
+		number, file, ok := strings.Cut(base, "-")
+		n, err := strconv.Atoi(number)
+		return ok && err == nil && memberName(n, file) == name
+	}
+	digits := strings.TrimSuffix(strings.TrimPrefix(name, proofsDir), proofSuffix)
+	n, err := strconv.ParseInt(digits, 10, 64)
+	return err == nil && n >= 0 && proofName(n) == name
 }
 
 // proofs proves each leaf against the log's key.
@@ -175,9 +230,19 @@ func (v *verifier) proofs() {
 			continue
 		}
 		v.leaves[p.Index] = p
+		v.oneTree(f.Name, p)
 	}
 	v.report.Leaves = len(v.leaves)
 	v.held("%d 个叶子均在 %s 签名的树中 leaves proven in the signed tree", len(v.leaves), v.log.Name())
+}
+
+// oneTree compares checkpoints: two trees of one size are two histories.
+func (v *verifier) oneTree(where string, p chain.Proven) {
+	root, known := v.roots[p.Checkpoint.Size]
+	if known && root != p.Checkpoint.Root {
+		v.fail(where, "日志对同一大小签发了两棵不同的树：日志分叉", "the log signed two trees of one size: it has forked")
+	}
+	v.roots[p.Checkpoint.Size] = p.Checkpoint.Root
 }
 
 // export proves that this very bundle was logged: its leaf commits to the digest of MANIFEST.json.
@@ -208,6 +273,7 @@ func (v *verifier) export() {
 	v.report.Origin, v.report.TreeSize, v.report.ExportLeaf = p.Checkpoint.Origin, p.Checkpoint.Size, p.Index
 	v.report.ExportedAt = p.Leaf.Time().Format("2006-01-02T15:04:05Z07:00")
 	v.leaves[p.Index] = p
+	v.oneTree(ExportName, p)
 }
 
 // chains checks that every subject's leaves are all there, from the first on, each naming the one before: nothing was left out of the

@@ -1,7 +1,6 @@
 package bundle
 
 import (
-	"archive/zip"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -101,64 +100,80 @@ func (p *Plan) Digest() []byte {
 // Write streams the bundle. exportProof is asked for last: the receipt of the export's leaf, which may need a checkpoint yet to come.
 // A file whose bytes are not the ones recorded ends the stream with an error: half a zip opens nowhere.
 func (p *Plan) Write(ctx context.Context, w io.Writer, exportProof func(context.Context) ([]byte, error)) error {
-	z := zip.NewWriter(w)
-	if err := writeText(z, ManifestName, p.manifest); err != nil {
+	z := &zipWriter{w: w}
+	if err := z.text(ManifestName, p.manifest); err != nil {
 		return err
 	}
 	for _, part := range p.parts {
 		var err error
 		if part.open == nil {
-			err = writeText(z, part.Name, part.text)
+			err = z.text(part.Name, part.text)
 		} else {
-			err = writeFile(ctx, z, part)
+			err = z.file(ctx, part)
 		}
 		if err != nil {
 			return fmt.Errorf("write %s: %w", part.Name, err)
-		}
-		if err := z.Flush(); err != nil {
-			return err
 		}
 	}
 	receipt, err := exportProof(ctx)
 	if err != nil {
 		return fmt.Errorf("receipt of the export: %w", err)
 	}
-	if err := writeText(z, ExportName, receipt); err != nil {
+	if err := z.text(ExportName, receipt); err != nil {
 		return err
 	}
-	return z.Close()
+	return z.end()
 }
 
-// writeText knows size and CRC beforehand and writes them into the header.
-func writeText(z *zip.Writer, name string, b []byte) error {
-	w, err := z.CreateRaw(&zip.FileHeader{Name: name, Method: zip.Store, CRC32: crc32.ChecksumIEEE(b),
-		CompressedSize64: uint64(len(b)), UncompressedSize64: uint64(len(b))})
-	if err != nil {
-		return err
-	}
-	_, err = w.Write(b)
+// zipWriter writes the one encoding of layout.go.
+type zipWriter struct {
+	w       io.Writer
+	pos     uint64
+	entries []entry
+}
+
+func (z *zipWriter) write(b []byte) error {
+	n, err := z.w.Write(b)
+	z.pos += uint64(n)
 	return err
 }
 
-func writeFile(ctx context.Context, z *zip.Writer, part part) error {
-	w, err := z.CreateHeader(&zip.FileHeader{Name: part.Name, Method: zip.Store})
-	if err != nil {
-		return err
-	}
+func (z *zipWriter) text(name string, b []byte) error {
+	e := entry{name: name, size: uint64(len(b)), crc: crc32.ChecksumIEEE(b), offset: z.pos}
+	z.entries = append(z.entries, e)
+	return z.write(append(e.header(), b...))
+}
+
+func (z *zipWriter) file(ctx context.Context, part part) error {
 	body, err := part.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
-	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(w, h), body)
+	e := entry{name: part.Name, offset: z.pos, late: true}
+	if err := z.write(e.header()); err != nil {
+		return err
+	}
+	h, crc := sha256.New(), crc32.NewIEEE()
+	n, err := io.Copy(io.MultiWriter(z.w, h, crc), body)
 	if err != nil {
 		return err
 	}
 	if n != part.Size || hex.EncodeToString(h.Sum(nil)) != part.SHA256 {
 		return errors.New("the stored bytes are not the ones recorded")
 	}
-	return nil
+	z.pos += uint64(n)
+	e.size, e.crc = uint64(n), crc.Sum32()
+	z.entries = append(z.entries, e)
+	return z.write(e.descriptor())
+}
+
+func (z *zipWriter) end() error {
+	var b []byte
+	for _, e := range z.entries {
+		b = append(b, e.central()...)
+	}
+	return z.write(append(b, ending(len(z.entries), z.pos, uint64(len(b)))...))
 }
 
 // memberName keeps the card's own name where a zip can hold it on any system, behind the exhibit's number.
@@ -177,4 +192,7 @@ func memberName(number int, fileName string) string {
 	return fmt.Sprintf("%s%03d-%s", filesDir, number, strings.Trim(base, ". "))
 }
 
-func proofName(index int64) string { return fmt.Sprintf("%s%012d.tlog-proof", proofsDir, index) }
+// isFile says whether a member holds an exhibit's bytes.
+func isFile(name string) bool { return strings.HasPrefix(name, filesDir) }
+
+func proofName(index int64) string { return fmt.Sprintf("%s%012d%s", proofsDir, index, proofSuffix) }

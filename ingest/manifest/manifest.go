@@ -167,6 +167,26 @@ func (s Signed) Verify(pub ed25519.PublicKey) bool {
 	return len(pub) == ed25519.PublicKeySize && ed25519.Verify(pub, append([]byte(context), s.body...), s.sig)
 }
 
+// Open reads a signed manifest and checks it by the signer's SubjectPublicKeyInfo: what the bundle's verifier asks.
+func Open(raw, spki []byte) (sha256 []byte, size int64, err error) {
+	pub, err := x509.ParsePKIXPublicKey(spki)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read the signer's key: %w", err)
+	}
+	key, ok := pub.(ed25519.PublicKey)
+	if !ok {
+		return nil, 0, errors.New("the signer's key is not Ed25519")
+	}
+	m, err := Parse(raw)
+	if err != nil {
+		return nil, 0, err
+	}
+	if !m.Verify(key) {
+		return nil, 0, errors.New("the device's signature doesn't hold")
+	}
+	return m.SHA256, m.Size, nil
+}
+
 func (m Manifest) check() error {
 	switch {
 	case m.Version != Version:

@@ -1,0 +1,257 @@
+// Package testcounty gives tests the whole platform behind its HTTP edge, on real services: two townships with two certified officers
+// each, one power item both hold, an enrolled docking station. It never ships in a command.
+//
+// Read testcounty.go for the county, browser.go for a person in it.
+package testcounty
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"zhizheng/api"
+	"zhizheng/authority"
+	"zhizheng/budget"
+	"zhizheng/cases"
+	"zhizheng/devices"
+	"zhizheng/evidence"
+	"zhizheng/evidence/evlog"
+	"zhizheng/evidence/evlog/evlogtest"
+	"zhizheng/ingest"
+	"zhizheng/ingest/manifest"
+	"zhizheng/internal/blob"
+	"zhizheng/internal/testenv"
+)
+
+// The two townships, the power item and the station.
+const (
+	Donghe   = "510821100"
+	Jiachuan = "510821101"
+	Item     = "FQ-001"
+	Station  = "ST-01"
+	Password = "correct horse battery"
+)
+
+// County is the platform.
+type County struct {
+	t        testing.TB
+	URL      string
+	Handler  http.Handler
+	Pool     *pgxpool.Pool
+	Log      *evlog.Log
+	Store    *blob.Store
+	Keeper   *evidence.Keeper
+	Ingest   *ingest.Service
+	Auth     *authority.Service
+	Cases    *cases.Service
+	Devices  *devices.Service
+	Budget   *budget.Service
+	Officers map[string][]string // ids by township
+
+	stationKey ed25519.PrivateKey
+	counter    uint64
+	prev       []byte
+}
+
+// New starts a county; it ends with the test. change may alter what the edge is built of.
+func New(t testing.TB, change ...func(*api.Deps)) *County {
+	t.Helper()
+	c := &County{t: t, Pool: testenv.Pool(t), Store: testenv.Store(t), Officers: map[string][]string{}}
+	c.Log = evlogtest.Log(t, c.Pool)
+	quiet := slog.New(slog.DiscardHandler)
+	c.Auth = authority.New(c.Pool, c.Log, authority.Options{})
+	c.Keeper = evidence.NewKeeper(c.Pool, c.Log, c.Store, nil)
+	c.Devices = devices.New(c.Pool, devices.Options{})
+	c.Budget = budget.New(c.Pool, c.Log, c.Devices, nil)
+	c.Ingest = ingest.New(ingest.Options{Pool: c.Pool, Log: c.Log, Evidence: c.Keeper, Store: c.Store, Attested: func() bool { return true }, Logger: quiet,
+		Retain: func(now time.Time) time.Time { return now.Add(time.Minute) }})
+	workers := river.NewWorkers()
+	river.AddWorker(workers, cases.NewHoldWorker(c.Keeper))
+	jobs, err := river.NewClient(riverpgxv5.New(c.Pool), &river.Config{Workers: workers, Logger: quiet,
+		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}}})
+	c.must(err)
+	c.Cases = cases.New(c.Pool, c.Log, c.Auth, c.Keeper, jobs, nil)
+	d := api.Deps{Pool: c.Pool, Log: c.Log, Store: c.Store, Evidence: c.Keeper, Ingest: c.Ingest, Authority: c.Auth, Cases: c.Cases, Devices: c.Devices,
+		Budget: c.Budget, Console: fstest.MapFS{"index.html": {Data: []byte("console")}, "assets/a.js": {Data: []byte("1")}}, Version: "test", Logger: quiet,
+		SettleHolds: c.Cases.EnqueueHolds, StoreLabel: func() string { return "attested" },
+		Ready: func(context.Context) map[string]string { return map[string]string{"database": "ok"} }}
+	for _, f := range change {
+		f(&d)
+	}
+	c.Handler, err = api.New(d)
+	c.must(err)
+	srv := httptest.NewServer(c.Handler)
+	t.Cleanup(srv.Close)
+	c.URL = srv.URL
+	c.people()
+	c.enrol()
+	return c
+}
+
+func (c *County) must(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *County) people() {
+	c.t.Helper()
+	ctx := authority.WithActor(c.t.Context(), authority.System)
+	c.must(c.Auth.PutTownships(ctx, []authority.Township{{Code: Donghe, Name: "东河镇", Kind: "town"}, {Code: Jiachuan, Name: "嘉川镇", Kind: "town"}}))
+	item := authority.PowerItem{Code: Item, Name: "露天焚烧秸秆", Field: "生态环境", Law: "大气污染防治法", Article: "第119条"}
+	c.must(c.Auth.PutPowerItems(ctx, []authority.PowerItem{item}))
+	today := authority.Day(time.Now())
+	for _, town := range []string{Donghe, Jiachuan} {
+		c.must(c.Auth.GrantPowers(ctx, []authority.Grant{{Item: item, Township: town, Mode: authority.Delegated, From: today.AddDate(-1, 0, 0)}}))
+		all := []authority.Officer{{Township: town, Name: "甲（示例）"}, {Township: town, Name: "乙（示例）"}}
+		for i := range all {
+			all[i].Certificates = []authority.Certificate{{Number: town + all[i].Name, From: today.AddDate(-1, 0, 0), To: today.AddDate(1, 0, 0)}}
+		}
+		c.must(c.Auth.AddOfficers(ctx, all))
+		c.Officers[town] = []string{all[0].ID, all[1].ID}
+	}
+}
+
+func (c *County) enrol() {
+	c.t.Helper()
+	dir := filepath.Join(c.t.TempDir(), Station)
+	c.must(c.Ingest.WriteIdentity(c.t.Context(), dir, c.URL, Station, Donghe, "示例采集站", "test"))
+	b, err := os.ReadFile(filepath.Join(dir, "key.pem"))
+	c.must(err)
+	block, _ := pem.Decode(b)
+	k, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	c.must(err)
+	c.stationKey = k.(ed25519.PrivateKey)
+}
+
+// KeyID names the station's key.
+func (c *County) KeyID() []byte {
+	c.t.Helper()
+	id, err := manifest.KeyID(c.stationKey.Public().(ed25519.PublicKey))
+	c.must(err)
+	return id
+}
+
+// Token is what the station shows the edge.
+func (c *County) Token() string {
+	c.t.Helper()
+	now := time.Now()
+	tok := jwt.NewWithClaims(jwt.SigningMethodEdDSA, jwt.RegisteredClaims{Issuer: Station, Audience: jwt.ClaimStrings{ingest.Audience},
+		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(4 * time.Minute))})
+	tok.Header["kid"] = hex.EncodeToString(c.KeyID())
+	s, err := tok.SignedString(c.stationKey)
+	c.must(err)
+	return s
+}
+
+// Registers is the station's fingerprint of a file, whose bytes have yet to come.
+func (c *County) Registers(name string, content []byte) (evidence.ID, manifest.Manifest, [][]byte) {
+	c.t.Helper()
+	h := manifest.NewHasher(int64(len(content)))
+	_, _ = h.Write(content)
+	whole, composite, parts := h.Sum()
+	c.counter++
+	m := manifest.Manifest{KeyID: c.KeyID(), Epoch: 1, Counter: c.counter, Prev: c.prev, FileName: []byte(name), Size: h.Size, SHA256: whole[:],
+		PartSize: manifest.PartSize(h.Size), Composite: composite[:], At: time.Now().UnixMilli()}
+	raw, hash, err := manifest.Sign(m, c.stationKey)
+	c.must(err)
+	c.prev = hash[:]
+	out, err := c.Ingest.SubmitManifests(c.t.Context(), c.station(), [][]byte{raw})
+	c.must(err)
+	if out[0].Status != ingest.Accepted {
+		c.t.Fatalf("%s: %+v", name, out[0])
+	}
+	return out[0].EvidenceID, m, parts
+}
+
+func (c *County) station() ingest.Station {
+	return ingest.Station{ID: Station, Township: Donghe, KeyID: c.KeyID()}
+}
+
+// Seals docks a file: fingerprint, bytes, sealing.
+func (c *County) Seals(name string, content []byte) evidence.ID {
+	c.t.Helper()
+	ctx := c.t.Context()
+	eid, m, parts := c.Registers(name, content)
+	u, err := c.Ingest.BeginUpload(ctx, c.station(), eid, m.PartSize, parts)
+	c.must(err)
+	for _, p := range u.Missing {
+		off := int64(p.Number-1) * u.PartSize
+		req, err := http.NewRequestWithContext(ctx, http.MethodPut, p.URL, bytes.NewReader(content[off:off+p.Size]))
+		c.must(err)
+		for k, v := range p.Headers {
+			req.Header[k] = v
+		}
+		res, err := http.DefaultClient.Do(req)
+		c.must(err)
+		_, err = io.Copy(io.Discard, res.Body)
+		c.must(err)
+		c.must(res.Body.Close())
+		if res.StatusCode != http.StatusOK {
+			c.t.Fatalf("part %d: %s", p.Number, res.Status)
+		}
+	}
+	_, err = c.Ingest.CompleteUpload(ctx, c.station(), u.ID)
+	c.must(err)
+	return eid
+}
+
+// As is a person of a role, for calls beneath the edge; no township is the whole county.
+func (c *County) As(role string, townships ...string) context.Context {
+	if len(townships) == 0 {
+		townships = nil
+	}
+	return authority.WithActor(c.t.Context(), authority.Actor{UserID: "user-" + role, Username: role, Name: role, Role: role, Session: "s-" + role, Townships: townships})
+}
+
+// Case opens a case in 东河镇 with these exhibits.
+func (c *County) Case(exhibits ...evidence.ID) string {
+	c.t.Helper()
+	ctx := c.As("officer", Donghe)
+	f, err := c.Cases.Open(ctx, cases.Opening{Township: Donghe, PowerItem: Item, Title: "王某（示例）露天焚烧秸秆案", Officers: c.Officers[Donghe]})
+	c.must(err)
+	for _, e := range exhibits {
+		_, err := c.Cases.Link(ctx, f.ID, string(e), "证明现场情况")
+		c.must(err)
+	}
+	return f.ID
+}
+
+// Receipt waits for a leaf's receipt.
+func (c *County) Receipt(key string) []byte {
+	c.t.Helper()
+	var text []byte
+	testenv.Eventually(c.t, 20*time.Second, func() bool {
+		var err error
+		text, err = c.Log.Receipt(c.t.Context(), key)
+		return err == nil
+	})
+	return text
+}
+
+// Bytes are the same for the same seed.
+func Bytes(seed byte, n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{seed}).Read(b)
+	return b
+}
+
