@@ -116,13 +116,13 @@ export function DeviceList() {
     { key: "kind", title: t("类型"), width: "90px", cell: (d) => t(d.kind_name) },
     { key: "model", title: t("型号"), width: "minmax(110px,.8fr)", cell: (d) => <div className="cut dim" title={d.model}>{d.model}</div> },
     { key: "township", title: t("乡镇 / 部门"), width: "100px", cell: (d) => <div className="cut">{d.township_name}</div> },
-    { key: "holder", title: t("持有人"), width: "80px", cell: (d) => d.officer_name ?? <span className="dim">—</span> },
+    { key: "holder", title: t("持有人"), width: "minmax(96px,.7fr)", cell: (d) => (d.officer_name ? <div className="cut" title={d.officer_name}>{d.officer_name}</div> : <span className="dim">—</span>) },
     { key: "conn", title: t("连接"), width: "90px", cell: (d) => <Connection s={d.state} /> },
     { key: "self", title: t("状态"), width: "70px", cell: (d) => <SelfState s={d.state} /> },
     { key: "data", title: t("最近数据"), width: "90px", cell: (d) => ago(d.state.last_data_at, now, en) },
-    { key: "dock", title: t("最近归站"), width: "100px", cell: (d) => shortTime(d.state.last_dock_at) },
-    { key: "up", title: t("最近上传"), width: "100px", cell: (d) => shortTime(d.state.last_upload_at) },
-    { key: "bat", title: t("电量 · 存储"), width: "100px", cell: (d) => (d.state.battery === undefined && d.state.storage_used === undefined ? <span className="dim">—</span> : <>{d.state.battery !== undefined && <span className={d.state.battery < 20 ? "warn" : ""}>{d.state.battery}%</span>}{d.state.storage_used !== undefined && <span className={d.state.storage_used > 85 ? "warn" : "sub"}> · {t("已用 {{n}}%", { n: d.state.storage_used })}</span>}</>) },
+    { key: "dock", title: t("最近归站"), width: "90px", cell: (d) => shortTime(d.state.last_dock_at) },
+    { key: "up", title: t("最近上传"), width: "90px", cell: (d) => shortTime(d.state.last_upload_at) },
+    { key: "bat", title: t("电量 · 存储"), width: "100px", cell: (d) => (d.state.battery === undefined && d.state.storage_used === undefined ? <span className="dim">—</span> : <>{d.state.battery !== undefined && <span className={d.state.battery < 20 ? "warn" : ""}>{d.state.battery}%</span>}{d.state.storage_used !== undefined && <span className={d.state.storage_used > 85 ? "warn" : "sub"}>{d.state.battery !== undefined && " · "}{t("已用 {{n}}%", { n: d.state.storage_used })}</span>}</>) },
   ];
   return (
     <>
