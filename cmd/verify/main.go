@@ -1,5 +1,6 @@
 // Command zhizheng-verify checks receipts and court bundles offline: no network, no database, and no trust in anything but the key
-// it is given with --trust. It ends with 0 when all holds, 1 when something doesn't (each named in a line), 2 when no key was given.
+// it is given with --trust. It ends with 0 when all holds, 1 when something doesn't (each named in a line), 2 when nothing could be
+// decided: no key was given, or what was given can't be read.
 package main
 
 import (
@@ -11,7 +12,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 	"golang.org/x/mod/sumdb/note"
@@ -26,7 +31,7 @@ import (
 const (
 	holds     = 0
 	fails     = 1
-	untrusted = 2
+	undecided = 2
 )
 
 type cli struct {
@@ -40,10 +45,10 @@ type cli struct {
 func main() {
 	var c cli
 	k, err := kong.New(&c, kong.Name("zhizheng-verify"), kong.Vars{"version": version.String()},
-		kong.Description("离线核验执证的证据包与回执。退出码：0 全部成立；1 有不成立之处；2 未给出可信公钥（--trust）。"),
+		kong.Description("离线核验执证的证据包与回执。退出码：0 全部成立；1 有不成立之处；2 未给出可信公钥（--trust），或给出的文件无法读取，未作判断。"),
 		kong.Exit(func(code int) {
 			if code != 0 {
-				code = fails
+				code = undecided
 			}
 			os.Exit(code)
 		}))
@@ -54,27 +59,35 @@ func main() {
 	k.FatalIfErrorf(err)
 	code, err := c.run(os.Stdout)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "zhizheng-verify:", err)
-		code = max(code, fails)
+		fmt.Fprintln(os.Stderr, "zhizheng-verify:", clean(err.Error()))
+		code = undecided
 	}
 	os.Exit(code)
 }
 
+// run's error says that nothing was decided.
 func (c *cli) run(out io.Writer) (int, error) {
 	f, err := os.Open(c.Subject)
 	if err != nil {
-		return fails, err
+		return undecided, err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return fails, err
+		return undecided, err
+	}
+	key, err := c.trusted()
+	if err != nil {
+		return undecided, err
 	}
 	head := make([]byte, len(chain.ReceiptHeader))
 	if _, err := f.ReadAt(head, 0); err == nil && string(head) == chain.ReceiptHeader {
-		return c.receipt(out, f)
+		return c.receipt(out, f, key)
 	}
-	return c.bundle(out, f, info.Size())
+	if c.File != "" {
+		return undecided, errors.New("--file 只用于回执；证据包里的文件会逐一核验。 --file goes with a receipt; a bundle's files are all checked.")
+	}
+	return c.bundle(out, f, info.Size(), key)
 }
 
 // trusted reads the key the caller trusts; nil without --trust.
@@ -89,20 +102,17 @@ func (c *cli) trusted() (note.Verifier, error) {
 	return chain.NewVerifier(string(b))
 }
 
-func (c *cli) bundle(out io.Writer, f io.ReaderAt, size int64) (int, error) {
-	key, err := c.trusted()
-	if err != nil {
-		return fails, err
-	}
+func (c *cli) bundle(out io.Writer, f io.ReaderAt, size int64, key note.Verifier) (int, error) {
 	trusted := key != nil
 	if !trusted {
+		var err error
 		if key, err = ownKey(f, size); err != nil {
-			return untrusted, fmt.Errorf("没有给出可信公钥（--trust），证据包里也没有可供对照的公钥：%w", err)
+			return undecided, fmt.Errorf("没有给出可信公钥（--trust），证据包里也没有可供对照的公钥：%w", err)
 		}
 	}
 	rep, err := bundle.Verify(f, size, key, manifest.Open)
 	if err != nil {
-		return fails, err
+		return undecided, err
 	}
 	if c.JSON {
 		e := json.NewEncoder(out)
@@ -112,17 +122,22 @@ func (c *cli) bundle(out io.Writer, f io.ReaderAt, size int64) (int, error) {
 			Holds   bool `json:"holds"`
 			bundle.Report
 		}{trusted, trusted && len(rep.Failures) == 0, rep}); err != nil {
-			return fails, err
+			return undecided, err
 		}
 	} else {
 		printReport(out, rep)
 	}
 	switch {
+	case !trusted:
+		what := "仅自洽"
+		if len(rep.Failures) > 0 {
+			what = "连自洽也不成立"
+		}
+		say(c.JSON, out, "\n%s：没有给出可信公钥（--trust），未作判断。签名公钥为 %s，请与公布的公钥比对。\nNothing decided without --trust; compare this key with the published one.",
+			what, fmt.Sprintf("%s+%08x", key.Name(), key.KeyHash()))
+		return undecided, nil
 	case len(rep.Failures) > 0:
 		return fails, nil
-	case !trusted:
-		say(c.JSON, out, "\n仅自洽：没有给出可信公钥（--trust）。签名公钥为 %s，请与公布的公钥比对。\nConsistent in itself only; compare this key with the published one.", key.Name()+"+"+fmt.Sprintf("%08x", key.KeyHash()))
-		return untrusted, nil
 	}
 	say(c.JSON, out, "\n核验通过：全部成立。 All holds.")
 	return holds, nil
@@ -130,23 +145,39 @@ func (c *cli) bundle(out io.Writer, f io.ReaderAt, size int64) (int, error) {
 
 func printReport(out io.Writer, rep bundle.Report) {
 	if rep.CaseID != "" {
-		fmt.Fprintf(out, "案件 case %s · 日志 log %s · 叶子 leaf %d · 导出于 exported %s\n", rep.CaseID, rep.Origin, rep.ExportLeaf, rep.ExportedAt)
+		say(false, out, "案件 case %s · 日志 log %s · 叶子 leaf %d · 导出于 exported %s", rep.CaseID, rep.Origin, rep.ExportLeaf, rep.ExportedAt)
 	}
 	for _, r := range rep.Records {
-		fmt.Fprintf(out, "  证据 %d  %s  %d 字节  sha256 %s  %s\n", r.Number, r.FileName, r.Size, r.SHA256, r.Status)
+		say(false, out, "  证据 %d  %s  %d 字节  sha256 %s  %s", r.Number, r.FileName, r.Size, r.SHA256, r.Status)
 	}
 	for _, s := range rep.Checked {
-		fmt.Fprintf(out, "  · %s\n", s)
+		say(false, out, "  · %s", s)
 	}
 	for _, f := range rep.Failures {
-		fmt.Fprintf(out, "✗ %s：%s | %s\n", f.Where, f.Zh, f.En)
+		say(false, out, "✗ %s：%s | %s", f.Where, f.Zh, f.En)
 	}
 }
 
 func say(quiet bool, out io.Writer, format string, a ...any) {
-	if !quiet {
-		fmt.Fprintf(out, format+"\n", a...)
+	if quiet {
+		return
 	}
+	for i := range a {
+		if s, ok := a[i].(string); ok {
+			a[i] = clean(s)
+		}
+	}
+	fmt.Fprintf(out, format+"\n", a...)
+}
+
+// clean takes the power over a terminal from what a bundle says: a file name could else erase the line that names a failure.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, s)
 }
 
 // ownKey is the key a bundle names itself. It proves nothing.
@@ -180,23 +211,22 @@ type receiptReport struct {
 	Failure string `json:"failure,omitempty"`
 }
 
-func (c *cli) receipt(out io.Writer, f io.Reader) (int, error) {
+func (c *cli) receipt(out io.Writer, f io.Reader, key note.Verifier) (int, error) {
 	text, err := io.ReadAll(io.LimitReader(f, 4<<20))
 	if err != nil {
-		return fails, err
-	}
-	key, err := c.trusted()
-	if err != nil {
-		return fails, err
+		return undecided, err
 	}
 	if key == nil {
-		return untrusted, errors.New("没有给出可信公钥（--trust），不能断定回执的真伪。 Without --trust a receipt proves nothing.")
+		return undecided, errors.New("没有给出可信公钥（--trust），不能断定回执的真伪。 Without --trust a receipt proves nothing.")
 	}
 	rep := receiptReport{Trusted: true}
 	p, err := chain.VerifyReceipt(text, key)
 	if err == nil {
 		rep.Leaf, rep.Kind, rep.Time, rep.Origin, rep.Size = p.Index, p.Leaf.Kind.Sentence(false), p.Leaf.Time().Format("2006-01-02T15:04:05Z07:00"), p.Checkpoint.Origin, p.Checkpoint.Size
 		err = c.compare(p, &rep)
+	}
+	if unread, is := errors.AsType[*fs.PathError](err); is {
+		return undecided, unread
 	}
 	rep.Holds = err == nil
 	if err != nil {
@@ -206,20 +236,25 @@ func (c *cli) receipt(out io.Writer, f io.Reader) (int, error) {
 		e := json.NewEncoder(out)
 		e.SetIndent("", "  ")
 		if jerr := e.Encode(rep); jerr != nil {
-			return fails, jerr
+			return undecided, jerr
 		}
-	} else if err == nil {
-		fmt.Fprintf(out, "日志 log %s · 叶子 leaf %d · %s · %s\n  sha256 %s\n核验通过：全部成立。 All holds.\n", rep.Origin, rep.Leaf, rep.Time, rep.Kind, rep.SHA256)
-	} else {
-		fmt.Fprintf(out, "✗ 回执：%s\n", rep.Failure)
 	}
 	if err != nil {
+		say(c.JSON, out, "✗ 回执：%s", rep.Failure)
 		return fails, nil
 	}
+	say(c.JSON, out, "日志 log %s · 叶子 leaf %d · %s · %s", rep.Origin, rep.Leaf, rep.Time, rep.Kind)
+	if rep.SHA256 != "" {
+		say(c.JSON, out, "  sha256 %s", rep.SHA256)
+	}
+	if c.File == "" {
+		say(c.JSON, out, "  没有对照影像文件（--file）。 No file was compared.")
+	}
+	say(c.JSON, out, "核验通过：全部成立。 All holds.")
 	return holds, nil
 }
 
-// compare holds the file against what the leaf says.
+// compare holds the file against what the leaf says. A file that can't be read gives a *fs.PathError.
 func (c *cli) compare(p chain.Proven, rep *receiptReport) error {
 	want, size, err := p.File()
 	if errors.Is(err, chain.ErrNoFile) && c.File == "" {
