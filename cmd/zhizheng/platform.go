@@ -106,7 +106,7 @@ func (c *serveCmd) openMessages(ctx context.Context, pl *platform, logger *slog.
 	}
 	pl.broker, err = embedded.StartBroker(ctx, embedded.BrokerOptions{Dir: c.Data, Listen: c.MQTTListen, Log: logger, Authenticate: pl.devices.Authenticate,
 		May: devices.May, Publish: pl.devices.TakeDirect, Online: pl.devices.Online, Offline: pl.devices.Offline})
-	return err
+	return addressHint(err, c.MQTTListen, "--mqtt-listen")
 }
 
 // noteProbe logs what the store was seen to do, once a start.

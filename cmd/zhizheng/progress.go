@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -20,7 +22,9 @@ func (p *progress) step(what string, fn func() error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
-		fmt.Fprintf(p.out, "  ✗ %s：%v\n", what, err)
+		if !errors.Is(err, context.Canceled) { // stopped because something else failed, which says so itself
+			fmt.Fprintf(p.out, "  ✗ %s：%v\n", what, err)
+		}
 		return fmt.Errorf("%s：%w", what, err)
 	}
 	fmt.Fprintf(p.out, "  ✓ %s（%.1f 秒）\n", what, time.Since(start).Seconds())

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -64,7 +65,7 @@ func (c *serviceConfig) startStore(ctx context.Context, svc *services, logger *s
 	if o.Endpoint == "" {
 		var err error
 		if svc.s3, err = embedded.StartS3(ctx, embedded.S3Options{Dir: c.Data, Listen: c.S3Listen, Log: logger}); err != nil {
-			return err
+			return addressHint(err, c.S3Listen, "--s3-listen")
 		}
 		o.Endpoint = svc.s3.Endpoint()
 		o.AccessKey, o.SecretKey = svc.s3.Credentials()
@@ -74,6 +75,14 @@ func (c *serviceConfig) startStore(ctx context.Context, svc *services, logger *s
 		return err
 	}
 	svc.probe, err = blob.Probe(ctx, blob.ProbeOptions{Options: o})
+	return err
+}
+
+// addressHint says which setting chooses another address when one is taken.
+func addressHint(err error, address, setting string) error {
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("地址 %s 不可用（可能另一个程序正在使用，可用 %s 另选）：%w", address, setting, err)
+	}
 	return err
 }
 
