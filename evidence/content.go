@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"net/http"
 	"strconv"
@@ -24,8 +25,16 @@ const maxOpenRange = 8 << 20
 
 // viewWindow remembers which views were logged lately. It only ever saves leaves: forgetting (a restart) logs one more.
 type viewWindow struct {
-	mu   sync.Mutex
-	seen map[string]time.Time
+	mu    sync.Mutex
+	seen  map[string]time.Time
+	turns [256]sync.Mutex
+}
+
+// turn makes requests of one key wait for each other: a player opens with several ranges at once, and that is one view.
+func (w *viewWindow) turn(key string) *sync.Mutex {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(key)) // never fails
+	return &w.turns[h.Sum32()%uint32(len(w.turns))]
 }
 
 func (w *viewWindow) covers(key string, now time.Time) bool {
@@ -51,8 +60,16 @@ func (k *Keeper) Viewed(ctx context.Context, eid ID, download bool, a Act) error
 	kind, key := chain.KindViewed, string(eid)+"\x00"+a.Actor+"\x00"+a.Session
 	if download {
 		kind = chain.KindDownloaded
-	} else if k.views.covers(key, now) {
-		return nil
+	} else {
+		if k.views.covers(key, now) {
+			return nil
+		}
+		turn := k.views.turn(key)
+		turn.Lock()
+		defer turn.Unlock()
+		if k.views.covers(key, now) {
+			return nil
+		}
 	}
 	err := k.log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error { return k.Note(ctx, tx, eid, kind, a) })
 	if err != nil {

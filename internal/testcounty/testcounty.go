@@ -38,6 +38,7 @@ import (
 	"zhizheng/ingest"
 	"zhizheng/ingest/manifest"
 	"zhizheng/internal/blob"
+	"zhizheng/internal/pg"
 	"zhizheng/internal/testenv"
 )
 
@@ -66,6 +67,7 @@ type County struct {
 	Budget   *budget.Service
 	Officers map[string][]string // ids by township
 
+	database   string // the owner's address
 	stationKey ed25519.PrivateKey
 	counter    uint64
 	prev       []byte
@@ -74,7 +76,11 @@ type County struct {
 // New starts a county; it ends with the test. change may alter what the edge is built of.
 func New(t testing.TB, change ...func(*api.Deps)) *County {
 	t.Helper()
-	c := &County{t: t, Pool: testenv.Pool(t), Store: testenv.Store(t), Officers: map[string][]string{}}
+	c := &County{t: t, Store: testenv.Store(t), Officers: map[string][]string{}, database: testenv.DatabaseURL(t)}
+	var err error
+	c.Pool, err = pg.Open(t.Context(), c.database, 16)
+	c.must(err)
+	t.Cleanup(c.Pool.Close)
 	c.Log = evlogtest.Log(t, c.Pool)
 	quiet := slog.New(slog.DiscardHandler)
 	c.Auth = authority.New(c.Pool, c.Log, authority.Options{})
@@ -190,8 +196,15 @@ func (c *County) station() ingest.Station {
 // Seals docks a file: fingerprint, bytes, sealing.
 func (c *County) Seals(name string, content []byte) evidence.ID {
 	c.t.Helper()
-	ctx := c.t.Context()
 	eid, m, parts := c.Registers(name, content)
+	c.Carries(eid, m, parts, content)
+	return eid
+}
+
+// Carries brings the bytes of a registered file, and they are sealed.
+func (c *County) Carries(eid evidence.ID, m manifest.Manifest, parts [][]byte, content []byte) {
+	c.t.Helper()
+	ctx := c.t.Context()
 	u, err := c.Ingest.BeginUpload(ctx, c.station(), eid, m.PartSize, parts)
 	c.must(err)
 	for _, p := range u.Missing {
@@ -212,7 +225,6 @@ func (c *County) Seals(name string, content []byte) evidence.ID {
 	}
 	_, err = c.Ingest.CompleteUpload(ctx, c.station(), u.ID)
 	c.must(err)
-	return eid
 }
 
 // As is a person of a role, for calls beneath the edge; no township is the whole county.
@@ -255,3 +267,11 @@ func Bytes(seed byte, n int) []byte {
 	return b
 }
 
+// Owner is the database's owner, who may change the schema: to make things fail.
+func (c *County) Owner() *pgxpool.Pool {
+	c.t.Helper()
+	pool, err := pgxpool.New(c.t.Context(), c.database)
+	c.must(err)
+	c.t.Cleanup(pool.Close)
+	return pool
+}
