@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,12 +19,13 @@ import (
 	"zhizheng/internal/pg"
 )
 
+// A device's messages all go the same way: two batches at work never hold the same device, so what it said first is written first.
 const (
 	workers   = 2
 	maxBatch  = 4000
 	linger    = 3 * time.Millisecond // a commit costs about as much: at a low rate waiting that long halves the commits
 	fewEnough = 64
-	maxQueue  = 64_000 // beyond it the sender waits: limits delay, they never drop
+	maxQueue  = 32_000 // of each worker; beyond it the sender waits: limits delay, they never drop
 )
 
 // letter is a message on its way: understood, or bad with the reason.
@@ -97,7 +100,7 @@ func (q *queue) take() []*letter {
 	if len(q.waiting) == 0 {
 		q.waiting = nil // let the array go
 	} else {
-		q.nudge() // for the other worker
+		q.nudge()
 	}
 	close(q.room)
 	q.room = make(chan struct{})
@@ -142,32 +145,34 @@ func (s *Service) Enqueue(ctx context.Context, topic string, body []byte, result
 	} else if l.msg, err = ParseMessage(topic, body); err != nil {
 		l.bad = err.Error()
 	}
-	return s.queue.put(ctx, l)
+	return s.queues[maphash.String(s.seed, device)%workers].put(ctx, l)
 }
 
 // Run stores messages, keeps presence, feeds the stream of changes and sweeps old messages, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for range workers {
-		g.Go(func() error { s.work(ctx); return nil })
+	for _, q := range s.queues {
+		g.Go(func() error { s.work(ctx, q); return nil })
 	}
 	g.Go(func() error { s.runPresence(ctx); return nil })
 	g.Go(func() error { s.runLive(ctx); return nil })
 	g.Go(func() error { s.runSweep(ctx); return nil })
 	err := g.Wait()
-	s.queue.close()
+	for _, q := range s.queues {
+		q.close()
+	}
 	return err
 }
 
 // work commits what came while the last commit ran.
-func (s *Service) work(ctx context.Context) {
+func (s *Service) work(ctx context.Context, q *queue) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-s.queue.wake:
+		case <-q.wake:
 		}
-		if s.queue.len() < fewEnough {
+		if q.len() < fewEnough {
 			t := time.NewTimer(linger)
 			select {
 			case <-ctx.Done():
@@ -175,7 +180,7 @@ func (s *Service) work(ctx context.Context) {
 			}
 			t.Stop()
 		}
-		if batch := s.queue.take(); batch != nil {
+		if batch := q.take(); batch != nil {
 			s.settle(context.WithoutCancel(ctx), batch)
 		}
 	}
@@ -225,10 +230,10 @@ func (s *Service) commit(ctx context.Context, batch []*letter) error {
 		if l.bad == "" {
 			good = append(good, l)
 		} else {
-			dead = append(dead, db.AddDeadLettersParams{ID: id.New(), At: now, Source: "mqtt", Origin: short(l.topic), Reason: l.bad, Raw: l.body})
+			dead = append(dead, db.AddDeadLettersParams{ID: id.New(), At: now, Source: "mqtt", Origin: short(l.topic), Reason: short(l.bad), Raw: l.body})
 		}
 	}
-	// One order for all who write several devices' rows, so that two batches can't wait for each other.
+	// One order for all who write several devices' rows, so that they can't wait for each other.
 	slices.SortFunc(good, func(a, b *letter) int {
 		return cmp.Or(cmp.Compare(a.msg.Device, b.msg.Device), cmp.Compare(a.msg.Epoch, b.msg.Epoch), cmp.Compare(a.msg.Seq, b.msg.Seq))
 	})
@@ -345,10 +350,11 @@ func newest(sorted []*letter, fresh []db.AddMessagesRow, now time.Time) db.PutSt
 	return p
 }
 
-// short keeps a topic of any length fit for a column people read.
+// short keeps a text of any length and kind fit for a column people read.
 func short(s string) string {
-	if len(s) > 200 {
-		return fmt.Sprintf("%q…", s[:200])
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "\ufffd"), "\x00", "\ufffd")
+	if len(s) > 300 {
+		s = strings.ToValidUTF8(s[:300], "") + "…"
 	}
 	return s
 }

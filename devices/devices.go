@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"sync"
 	"time"
@@ -92,15 +93,16 @@ type Options struct {
 
 // Service is the one way to the tables of devices.
 type Service struct {
-	pool  *pgxpool.Pool
-	q     *db.Queries
-	now   func() time.Time
-	log   *slog.Logger
-	keep  time.Duration
-	live  *hub
-	queue *queue
-	here  *presence
-	known sync.Map // device id → township; devices are never deleted
+	pool   *pgxpool.Pool
+	q      *db.Queries
+	now    func() time.Time
+	log    *slog.Logger
+	keep   time.Duration
+	live   *hub
+	queues [workers]*queue
+	seed   maphash.Seed // which device's messages go to which queue
+	here   *presence
+	known  sync.Map // device id → township; devices are never deleted
 }
 
 // New makes the service. Messages are taken while Run runs.
@@ -114,8 +116,12 @@ func New(pool *pgxpool.Pool, o Options) *Service {
 	if o.KeepMessages <= 0 {
 		o.KeepMessages = 72 * time.Hour
 	}
-	return &Service{pool: pool, q: db.New(pool), now: o.Now, log: o.Logger, keep: o.KeepMessages, live: newHub(), queue: newQueue(),
-		here: newPresence()}
+	s := &Service{pool: pool, q: db.New(pool), now: o.Now, log: o.Logger, keep: o.KeepMessages, live: newHub(), here: newPresence(),
+		seed: maphash.MakeSeed()}
+	for i := range s.queues {
+		s.queues[i] = newQueue()
+	}
+	return s
 }
 
 // Register adds devices in one transaction and gives them ids where they have none; a serial that is known fails all with

@@ -1,7 +1,6 @@
 package devices
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -115,8 +114,7 @@ func ParseMessage(topic string, body []byte) (Message, error) {
 	if len(body) == 0 || body[0] != '{' { // other first bytes are reserved for a binary form
 		return Message{}, errors.New("body is no JSON object")
 	}
-	dec := json.NewDecoder(bytes.NewReader(body))
-	if err := dec.Decode(&m.Envelope); err != nil {
+	if err := json.Unmarshal(body, &m.Envelope); err != nil {
 		return Message{}, fmt.Errorf("body: %w", err)
 	}
 	return m, m.check()

@@ -42,7 +42,9 @@ type Broker struct {
 	hook     *brokerHook
 	ca       string
 	stopOnce sync.Once
+	stopping chan struct{}
 	stopped  chan struct{}
+	stopErr  error // when stopped
 }
 
 const (
@@ -89,6 +91,7 @@ func StartBroker(ctx context.Context, o BrokerOptions) (*Broker, error) {
 			Logger: slog.New(errorsOnly{o.Log.Handler()})}), // its warnings print whole packets
 		listener: &guardedListener{Listener: tcp, open: map[net.Conn]struct{}{}, most: o.MaxClients + o.MaxClients/10 + 16},
 		ca:       ca.file,
+		stopping: make(chan struct{}),
 		stopped:  make(chan struct{}),
 	}
 	b.hook = newBrokerHook(o)
@@ -132,7 +135,7 @@ var errRevoked = errors.New("token revoked")
 // Ready asks whether the broker still takes connections.
 func (b *Broker) Ready(ctx context.Context) error {
 	select {
-	case <-b.stopped:
+	case <-b.stopping:
 		return errors.New("stopped")
 	default:
 	}
@@ -144,20 +147,21 @@ func (b *Broker) Ready(ctx context.Context) error {
 	return c.Close()
 }
 
-// Stop cuts all connections. A message whose commit runs is not acknowledged any more; its device sends it again.
+// Stop cuts all connections. A message whose commit runs is not acknowledged any more; its device sends it again. It may be called
+// more than once.
 func (b *Broker) Stop(ctx context.Context) error {
 	b.stopOnce.Do(func() {
 		b.hook.cancel()
-		close(b.stopped)
+		close(b.stopping)
+		go func() {
+			defer close(b.stopped)
+			// Close waits for all connections, those that never said CONNECT included: closing the listener cuts them.
+			b.stopErr = errors.Join(b.listener.Close(), b.server.Close())
+		}()
 	})
-	done := make(chan error, 1)
-	go func() {
-		// Close waits for all connections, those that never said CONNECT included: closing the listener cuts them.
-		done <- errors.Join(b.listener.Close(), b.server.Close())
-	}()
 	select {
-	case err := <-done:
-		return err
+	case <-b.stopped:
+		return b.stopErr
 	case <-ctx.Done():
 		return fmt.Errorf("stop the broker: %w", ctx.Err())
 	}
