@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -530,11 +533,43 @@ func TestInterruptIsSaidSo(t *testing.T) {
 func TestNoRoomForTheStationsMemory(t *testing.T) {
 	s := newSite(t)
 	card := t.TempDir()
-	put(t, card, "a.mp4", random(1, 100))
-	must(t, os.MkdirAll(filepath.Join(s.identity, "state"), 0o700))
-	must(t, os.Symlink("/dev/full", filepath.Join(s.identity, "state", "journal")))
+	const clips = 30
+	for i := range clips {
+		put(t, card, fmt.Sprintf("%02d.mp4", i), random(byte(i), 100))
+	}
+	state := filepath.Join(s.identity, "state")
+	must(t, os.MkdirAll(state, 0o700))
+	if err := syscall.Mount("tmpfs", state, "tmpfs", 0, "size=4k"); err != nil {
+		t.Skipf("a full disk needs the right to mount one: %v", err)
+	}
+	mounted := true
+	unmount := func() {
+		if mounted {
+			must(t, syscall.Unmount(state, 0))
+			mounted = false
+		}
+	}
+	t.Cleanup(unmount)
 	r := s.dock(t, card)
-	if r.err == nil || !strings.Contains(r.err.Error(), "写入采集站状态") || len(s.records(t)) != 0 {
-		t.Fatalf("a manifest that can't be remembered must not be sent: %v, %d records", r.err, len(s.records(t)))
+	if r.err == nil || !strings.Contains(r.err.Error(), "写入采集站状态") {
+		t.Fatalf("docked without memory: %v", r.err)
+	}
+	journal, err := os.ReadFile(filepath.Join(state, "journal"))
+	must(t, err)
+	if known, sent := bytes.Count(journal, []byte(`"manifest":`)), len(s.records(t)); known == clips || sent > known {
+		t.Fatalf("%d manifests were sent, %d are remembered", sent, known)
+	}
+	unmount()
+	must(t, os.WriteFile(filepath.Join(state, "journal"), journal, 0o600)) // the disk has room again
+	if r := s.dock(t, card); r.err != nil {
+		t.Fatal(r.err)
+	}
+	if n := len(s.records(t)); n != clips {
+		t.Errorf("%d records of %d clips", n, clips)
+	}
+	must(t, os.Remove(filepath.Join(state, "journal")))
+	must(t, os.Symlink("/dev/zero", filepath.Join(state, "journal")))
+	if r := s.dock(t, card); r.err == nil {
+		t.Error("read a memory without end")
 	}
 }

@@ -118,6 +118,9 @@ func (s *state) catchUp() error {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+	if err == nil && !info.Mode().IsRegular() {
+		return errors.New("state/journal 不是普通文件")
+	}
 	if s.journal != nil {
 		mine, merr := s.journal.Stat()
 		if merr != nil {
