@@ -162,5 +162,6 @@ func (s *Server) guard(c *gin.Context) {
 		s.writeError(c, err)
 		return
 	}
+	c.Header("Cache-Control", "no-store") // computers are shared; a handler may say otherwise
 	c.Next()
 }

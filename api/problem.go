@@ -10,6 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"zhizheng/internal/fault"
+	"zhizheng/internal/pg"
 )
 
 // statusOf is the one place where a kind of error becomes an HTTP status.
@@ -37,6 +38,9 @@ func (s *Server) writeError(c *gin.Context, err error) {
 		s.log.ErrorContext(c, "answer broken off", "path", c.FullPath(), "err", err)
 		panic(http.ErrAbortHandler)
 	}
+	if pg.IsBadText(err) {
+		err = fault.Invalid("含有无法保存的字符（NUL，或不是 UTF-8 文本）").Because(err)
+	}
 	p := Problem{Type: "about:blank", Status: http.StatusInternalServerError, Title: "服务器内部错误", Instance: ptr(requestID(c))}
 	var f *fault.Error
 	switch known, ok := statusOf[fault.KindOf(err)]; {
@@ -58,6 +62,10 @@ func (s *Server) writeError(c *gin.Context, err error) {
 		p.Detail = ptr("已记录，请把编号告诉管理员：" + requestID(c))
 		s.log.ErrorContext(c, "request failed", "path", c.FullPath(), "request", requestID(c), "err", err)
 	}
+	s.writeProblem(c, p)
+}
+
+func (s *Server) writeProblem(c *gin.Context, p Problem) {
 	c.Header("Content-Type", "application/problem+json")
 	c.Header("Cache-Control", "no-store")
 	c.JSON(p.Status, p)

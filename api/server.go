@@ -90,5 +90,6 @@ func New(d Deps) (http.Handler, error) {
 		g.GET("/metrics", gin.WrapH(s.metrics.handler()))
 	}
 	g.NoRoute(s.console)
+	g.NoMethod(s.wrongMethod)
 	return g, nil
 }

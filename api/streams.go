@@ -49,6 +49,12 @@ func (s *Server) ready(c *gin.Context) {
 	c.JSON(status, services)
 }
 
+// wrongMethod answers an address that is there with a method that isn't; gin has named the others in Allow.
+func (s *Server) wrongMethod(c *gin.Context) {
+	s.writeProblem(c, Problem{Type: "about:blank", Status: http.StatusMethodNotAllowed, Title: "不支持这种请求", Instance: ptr(requestID(c)),
+		Detail: ptr("这个地址不接受 " + c.Request.Method + "，只接受 " + c.Writer.Header().Get("Allow"))})
+}
+
 // console serves the built files; any other page address gets index.html, the router in the browser does the rest. Hashed assets
 // never change, index.html is asked for each time.
 func (s *Server) console(c *gin.Context) {
