@@ -59,7 +59,7 @@ func newEnv(t *testing.T) *env {
 	t.Cleanup(e.owner.Close)
 	e.turn(time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC))
 	e.exec(`insert into township (code, name, kind, position) values ($1, '东河镇', 'town', 1), ($2, '嘉川镇', 'town', 2)`, donghe, jiachuan)
-	e.svc = devices.New(e.pool, devices.Options{Now: func() time.Time { return *e.now.Load() }})
+	e.svc = devices.New(e.pool, devices.Options{Now: func() time.Time { return *e.now.Load() }, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

@@ -129,7 +129,11 @@ func (l *Listener) session(ctx context.Context) error {
 		}
 		select {
 		case pending <- d:
-		case <-ctx.Done():
+		default:
+			select {
+			case pending <- d:
+			case <-ctx.Done():
+			}
 		}
 	}
 	client := mqtt.NewClient(l.options().SetDefaultPublishHandler(take).
@@ -142,8 +146,8 @@ func (l *Listener) session(ctx context.Context) error {
 	defer func() {
 		l.up.Store(false)
 		cancel(nil)
-		client.Disconnect(1000)
 		<-acked
+		client.Disconnect(1000)
 	}()
 	// What the broker kept for us comes at once, before the subscription is confirmed.
 	if err := finished(ctx, client.Connect()); err != nil {
@@ -162,19 +166,25 @@ func (l *Listener) session(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// acknowledge answers in the order in which messages came (MQTT 3.1.1 section 4.6), each after its commit.
+// acknowledge answers in the order in which messages came (MQTT 3.1.1 section 4.6), each after its commit. At the end it still answers
+// what is on its way, so that a stop doesn't make the broker send it again.
 func acknowledge(ctx context.Context, fail context.CancelCauseFunc, pending <-chan delivery) {
 	for {
+		var d delivery
 		select {
-		case <-ctx.Done():
-			return
-		case d := <-pending:
-			if err := <-d.done; err != nil { // a batch ends by itself, within its timeout
-				fail(fmt.Errorf("message not stored: %w", err))
+		case d = <-pending:
+		default:
+			select {
+			case d = <-pending:
+			case <-ctx.Done():
 				return
 			}
-			d.msg.Ack()
 		}
+		if err := <-d.done; err != nil { // a batch ends by itself, within its timeout
+			fail(fmt.Errorf("message not stored: %w", err))
+			return
+		}
+		d.msg.Ack()
 	}
 }
 

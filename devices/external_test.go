@@ -1,0 +1,379 @@
+package devices_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/jackc/pgx/v5"
+
+	"zhizheng/devices"
+	"zhizheng/internal/testenv"
+)
+
+// mosquitto is a broker that is not ours, with TLS, passwords, and devices kept to their own topics.
+type mosquitto struct {
+	t       *testing.T
+	dir, ca string
+	port    int
+	cmd     *exec.Cmd
+	log     *bytes.Buffer
+}
+
+const platformUser, platformPassword = "platform", "p@ss/word"
+
+func newMosquitto(t *testing.T, users map[string]string) *mosquitto {
+	t.Helper()
+	program := "mosquitto"
+	if _, err := exec.LookPath(program); err != nil {
+		program = "/usr/sbin/mosquitto"
+	}
+	if _, err := os.Stat(program); err != nil && program[0] == '/' {
+		if os.Getenv("ZZ_TEST_NO_MOSQUITTO") != "" {
+			t.Skip("ZZ_TEST_NO_MOSQUITTO is set: no broker that is not ours")
+		}
+		t.Fatal("mosquitto is not installed: deploy/setup test installs it, ZZ_TEST_NO_MOSQUITTO=1 goes without")
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &mosquitto{t: t, dir: t.TempDir(), port: ln.Addr().(*net.TCPAddr).Port}
+	ln.Close()
+	m.ca = filepath.Join(m.dir, "ca.crt")
+	m.certificate()
+	var passwords strings.Builder
+	users[platformUser] = platformPassword
+	for u, p := range users {
+		fmt.Fprintf(&passwords, "%s:%s\n", u, p)
+	}
+	m.write("passwords", passwords.String())
+	if out, err := exec.Command("mosquitto_passwd", "-U", filepath.Join(m.dir, "passwords")).CombinedOutput(); err != nil {
+		t.Fatalf("mosquitto_passwd: %v: %s", err, out)
+	}
+	m.write("acl", "pattern write zz/v1/+/%u/up/#\npattern read zz/v1/+/%u/down/#\nuser "+platformUser+"\ntopic read zz/v1/+/+/up/#\ntopic write zz/v1/+/+/down/#\n")
+	m.write("mosquitto.conf", fmt.Sprintf(`listener %d 127.0.0.1
+certfile %s/server.crt
+keyfile %[2]s/server.key
+allow_anonymous false
+password_file %[2]s/passwords
+acl_file %[2]s/acl
+persistence true
+persistence_location %[2]s/
+autosave_interval 1
+autosave_on_changes true
+`, m.port, m.dir))
+	m.cmd = exec.Command(program, "-c", filepath.Join(m.dir, "mosquitto.conf"))
+	m.start()
+	t.Cleanup(m.stop)
+	return m
+}
+
+func (m *mosquitto) write(name, text string) {
+	m.t.Helper()
+	if err := os.WriteFile(filepath.Join(m.dir, name), []byte(text), 0o600); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *mosquitto) start() {
+	m.t.Helper()
+	m.log = &bytes.Buffer{}
+	m.cmd = exec.Command(m.cmd.Path, m.cmd.Args[1:]...)
+	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// As root it would become its own user, who may not read the folder.
+	m.write("mosquitto.conf", strings.Split(m.read("mosquitto.conf"), "user ")[0]+fmt.Sprintf("user %s\n", currentUser(m.t)))
+	if err := m.cmd.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	testenv.Eventually(m.t, soon, func() bool {
+		c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", m.port))
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+}
+
+func (m *mosquitto) read(name string) string {
+	m.t.Helper()
+	b, err := os.ReadFile(filepath.Join(m.dir, name))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return string(b)
+}
+
+func currentUser(t *testing.T) string {
+	t.Helper()
+	out, err := exec.Command("id", "-un").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func (m *mosquitto) stop() {
+	if m.cmd.ProcessState != nil {
+		return
+	}
+	if err := m.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		m.t.Error(err)
+	}
+	if err := m.cmd.Wait(); err != nil {
+		m.t.Errorf("mosquitto: %v: %s", err, m.log)
+	}
+}
+
+// certificate makes one that is its own authority.
+func (m *mosquitto) certificate() {
+	m.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "broker"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	k, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	cert := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	m.write("ca.crt", cert)
+	m.write("server.crt", cert)
+	m.write("server.key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: k})))
+}
+
+func (m *mosquitto) url() string { return fmt.Sprintf("mqtts://127.0.0.1:%d", m.port) }
+
+// listen runs the platform's listener until the end of the test or the call.
+func (e *env) listen(m *mosquitto) (*devices.Listener, func()) {
+	e.t.Helper()
+	l, err := e.svc.NewListener(devices.ListenOptions{URL: fmt.Sprintf("mqtts://%s:p%%40ss%%2Fword@127.0.0.1:%d", platformUser, m.port), CA: m.ca})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	stopped := false
+	stop := func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			e.t.Error(err)
+		}
+	}
+	e.t.Cleanup(stop)
+	return l, stop
+}
+
+func (e *env) ready(l *devices.Listener) {
+	e.t.Helper()
+	testenv.Eventually(e.t, soon, func() bool { return l.Ready(e.t.Context()) == nil })
+}
+
+// Messages reach the database through a broker that is not ours: while we listen, from the time we didn't, and across its restart.
+func TestExternalBroker(t *testing.T) {
+	e := newEnv(t)
+	id, token := e.device(donghe)
+	m := newMosquitto(t, map[string]string{id: token})
+	l, stop := e.listen(m)
+	e.ready(l)
+	p := dialAs(t, m.url(), m.ca, id, token).connect()
+	p.sends("hb", heartbeat(1, 1, *e.now.Load(), 80))
+	testenv.Eventually(t, soon, func() bool { return e.stored(id) == 1 })
+	p.sends("hb", []byte(`{"epoch":1`))
+	testenv.Eventually(t, soon, func() bool {
+		return e.count(`select count(*) from dead_letter where origin = $1 and raw = $2`, devices.UpTopic(id, "hb"), []byte(`{"epoch":1`)) == 1
+	})
+
+	stop()
+	if l.Ready(t.Context()) == nil {
+		t.Fatal("ready after its end")
+	}
+	for seq := range 30 { // more than the broker sends ahead of acknowledgements
+		p.sends("hb", heartbeat(1, int64(2+seq), *e.now.Load(), 70))
+	}
+	if n := e.stored(id); n != 1 {
+		t.Fatalf("%d messages stored while nobody listened", n)
+	}
+	l, _ = e.listen(m)
+	testenv.Eventually(t, soon, func() bool { return e.stored(id) == 31 })
+	e.ready(l)
+
+	m.stop()
+	testenv.Eventually(t, soon, func() bool { return l.Ready(t.Context()) != nil })
+	m.start()
+	e.ready(l)
+	dialAs(t, m.url(), m.ca, id, token).connect().sends("hb", heartbeat(2, 1, *e.now.Load(), 60))
+	testenv.Eventually(t, soon, func() bool { return e.stored(id) == 32 })
+	if n := e.count(`select count(*) from dead_letter`); n != 1 {
+		t.Fatalf("%d dead letters", n)
+	}
+}
+
+// A message whose commit failed is not acknowledged: the broker keeps it and sends it again, and it is stored once.
+func TestExternalBrokerKeepsWhatWasNotStored(t *testing.T) {
+	e := newEnv(t)
+	id, token := e.device(donghe)
+	m := newMosquitto(t, map[string]string{id: token})
+	l, stop := e.listen(m)
+	e.ready(l)
+	p := dialAs(t, m.url(), m.ca, id, token).connect()
+	p.sends("hb", heartbeat(1, 0, *e.now.Load(), 1))
+	testenv.Eventually(t, soon, func() bool { return e.stored(id) == 1 })
+
+	lock, err := e.owner.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = lock.Rollback(context.Background()) }()
+	if _, err := lock.Exec(t.Context(), `lock table device_message in exclusive mode`); err != nil {
+		t.Fatal(err)
+	}
+	for seq := range 5 {
+		p.sends("hb", heartbeat(1, int64(1+seq), *e.now.Load(), 80))
+	}
+	waiting := func() (pid int) {
+		err := e.owner.QueryRow(t.Context(), `select pid from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()`).Scan(&pid)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			t.Fatal(err)
+		}
+		return pid
+	}
+	testenv.Eventually(t, soon, func() bool { return waiting() != 0 })
+	if _, err := e.owner.Exec(t.Context(), `select pg_terminate_backend($1)`, waiting()); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, soon, func() bool { return l.Ready(t.Context()) != nil }) // it gave the connection up
+	testenv.Eventually(t, soon, func() bool { return waiting() != 0 })              // and has been sent them again
+	if err := lock.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	testenv.Eventually(t, soon, func() bool { return e.stored(id) == 6 })
+	e.ready(l)
+
+	// Nothing is left at the broker for a next connection: everything has been acknowledged.
+	stop()
+	o := mqtt.NewClientOptions().AddBroker(m.url()).SetTLSConfig(trust(t, m.ca)).SetClientID("zhizheng").SetUsername(platformUser).SetPassword(platformPassword).
+		SetCleanSession(false).SetProtocolVersion(4)
+	left := make(chan string, 100)
+	o.SetDefaultPublishHandler(func(_ mqtt.Client, msg mqtt.Message) { left <- msg.Topic() })
+	c := mqtt.NewClient(o)
+	if err := settled(c.Connect()); err != nil {
+		t.Fatal(err)
+	}
+	p.sends("state", heartbeat(1, 9, *e.now.Load(), 1)) // comes after all that was kept
+	for topic := range left {
+		if topic == devices.UpTopic(id, "state") {
+			break
+		}
+		t.Errorf("%s was not acknowledged", topic)
+	}
+	c.Disconnect(1000)
+}
+
+// Presence comes from the retained birth and the last will; a listener that starts later learns it too. Devices are kept apart by the
+// broker's own rules.
+func TestExternalBrokerPresence(t *testing.T) {
+	e := newEnv(t)
+	id, token := e.device(donghe)
+	other, otherToken := e.device(jiachuan)
+	m := newMosquitto(t, map[string]string{id: token, other: otherToken})
+	p := dialAs(t, m.url(), m.ca, id, token).connect()
+	if err := settled(p.c.Publish(devices.UpTopic(id, "conn"), 1, true, presence("s-"+id, true))); err != nil {
+		t.Fatal(err)
+	}
+	q := dialAs(t, m.url(), m.ca, other, otherToken).connect()
+	if err := settled(q.c.Publish(devices.UpTopic(id, "hb"), 1, true, heartbeat(9, 9, *e.now.Load(), 1))); err != nil {
+		t.Fatal(err) // Mosquitto acknowledges what it drops
+	}
+	l, _ := e.listen(m)
+	e.ready(l)
+	testenv.Eventually(t, soon, func() bool { return e.state(id).Connected })
+
+	p.cut() // the broker publishes its will, late news of a session that has gone
+	again := dialAs(t, m.url(), m.ca, id, token, func(o *mqtt.ClientOptions) { o.WillPayload = presence("second", false) }).connect()
+	if err := settled(again.c.Publish(devices.UpTopic(id, "conn"), 1, true, presence("second", true))); err != nil {
+		t.Fatal(err)
+	}
+	again.sends("hb", heartbeat(1, 1, *e.now.Load(), 80))
+	testenv.Eventually(t, soon, func() bool { return e.stored(id) == 1 })
+	e.turn(e.now.Load().Add(91 * time.Second))
+	q.sends("conn", presence("x", true))
+	testenv.Eventually(t, soon, func() bool { return e.state(other).Connected }) // presence has been written since
+	if !e.state(id).Connected {
+		t.Fatal("the will of its first session took the device offline")
+	}
+	again.cut()
+	testenv.Eventually(t, soon, func() bool {
+		e.turn(e.now.Load().Add(91 * time.Second))
+		return !e.state(id).Connected
+	})
+	if n := e.stored(id); n != 1 {
+		t.Fatalf("%d messages stored", n)
+	}
+}
+
+func TestListenOptions(t *testing.T) {
+	e := newEnv(t)
+	for _, u := range []string{"", "127.0.0.1:1883", "http://h:1", "mqtts://", "mqtts://user:secret%zz@h"} {
+		if _, err := e.svc.NewListener(devices.ListenOptions{URL: u}); err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%q: %v", u, err)
+		}
+	}
+	if _, err := e.svc.NewListener(devices.ListenOptions{URL: "mqtts://h", CA: filepath.Join(t.TempDir(), "none")}); err == nil {
+		t.Error("a CA file that isn't there was accepted")
+	}
+	m := newMosquitto(t, map[string]string{})
+	said := make(chan string, 16)
+	log := slog.New(slog.NewTextHandler(lines(said), nil))
+	l, err := e.svc.NewListener(devices.ListenOptions{URL: fmt.Sprintf("mqtts://%s:hunter2@127.0.0.1:%d", platformUser, m.port), CA: m.ca, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	if line := <-said; !strings.Contains(line, "not Authorized") || strings.Contains(line, "hunter2") || l.Ready(ctx) == nil {
+		t.Errorf("with a wrong password: %s", line)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+type lines chan string
+
+func (l lines) Write(b []byte) (int, error) {
+	l <- string(b)
+	return len(b), nil
+}
