@@ -91,6 +91,46 @@ func TestExportedCaseHolds(t *testing.T) {
 	}
 }
 
+// Cards hold files of any name, cases hold any number of them, none included: every bundle holds.
+func TestExportsOfOddCases(t *testing.T) {
+	c := testcounty.New(t)
+	c.User("shen", "reviewer")
+	c.User("ling", "leader")
+	b := c.SignedIn("shen")
+	var all []evidence.ID
+	for i, name := range []string{"\xff\xfe.mp4", "..", "/", ". .", "a/b/..", "CON", strings.Repeat("长", 85), "x\u202ey.mp4", "trailing. ", `a\b:c*?"<>|.mp4`, "\u0085.mp4", "~",
+		"a\x00\n.mp4", "MANIFEST.json", "../../evil", "🎥" + strings.Repeat(" ", 200)} {
+		all = append(all, c.Seals(name, []byte{byte(i)}))
+	}
+	for what, exhibits := range map[string][]evidence.ID{"none": nil, "odd names": all, "large": {c.Seals("large.mp4", testcounty.Bytes(9, 11<<20))}} {
+		a := b.Get("/api/v1/cases/" + c.Case(exhibits...) + "/bundle")
+		if a.Status != http.StatusOK {
+			t.Fatalf("%s: %d %s", what, a.Status, a.Body)
+		}
+		if rep := verify(t, a.Body, c.Log.VKey()); len(rep.Failures) != 0 || len(rep.Records) != len(exhibits) {
+			t.Errorf("%s: %d records, %+v", what, len(rep.Records), rep.Failures)
+		}
+	}
+	// An exhibit that the exporter may not see refuses the whole export, and nothing is logged.
+	caseID := c.Case(all[0])
+	a := b.JSON("PUT", "/api/v1/evidence/"+string(all[0])+"/restriction", map[string]any{"restricted": true, "reason": "涉及隐私"})
+	if a.Status != http.StatusOK {
+		t.Fatalf("restrict: %d", a.Status)
+	}
+	if a := c.SignedIn("ling").Get("/api/v1/cases/" + caseID + "/bundle"); a.Status != http.StatusForbidden {
+		t.Errorf("a leader exports what is restricted: %d", a.Status)
+	}
+	own, err := c.Log.SubjectLeaves(t.Context(), cases.Subject(caseID))
+	must(t, err)
+	if len(own) != 1 {
+		t.Errorf("%d leaves of a case that wasn't exported", len(own))
+	}
+	c.User("wu", "head", testcounty.Jiachuan)
+	if a := c.SignedIn("wu").Get("/api/v1/cases/" + caseID + "/bundle"); a.Status != http.StatusNotFound {
+		t.Errorf("another township exports: %d", a.Status)
+	}
+}
+
 // A platform that leaves something out, or says something else than its log, and then logs and signs that export properly.
 func TestExportsThatAreNotWhatTheLogSays(t *testing.T) {
 	c := testcounty.New(t)

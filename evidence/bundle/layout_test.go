@@ -6,7 +6,11 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"strings"
 	"testing"
+	"unicode/utf8"
+
+	"pgregory.net/rapid"
 )
 
 // The directory's lines are read back by archive/zip as they were meant, beyond 4 GiB and beyond 65,535 members too.
@@ -85,4 +89,20 @@ func TestHeadersAgainstArchiveZip(t *testing.T) {
 	if !bytes.Equal(ours.Bytes(), theirs.Bytes()) {
 		t.Fatalf("ours   %x\ntheirs %x", ours.Bytes(), theirs.Bytes())
 	}
+}
+
+// Whatever a file was called, its member's name is one the verifier takes, and no other spelling of it is.
+func TestMemberNames(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		name := memberName(rapid.IntRange(1, 5000).Draw(rt, "number"), rapid.OneOf(rapid.String(), rapid.StringOf(rapid.SampledFrom([]rune("./\\ :\x00\u202e长a"))),
+			rapid.Map(rapid.SliceOf(rapid.Byte()), func(b []byte) string { return string(b) })).Draw(rt, "file"))
+		if !wellNamed(name) || !utf8.ValidString(name) || strings.Count(name, "/") != 1 || strings.ContainsAny(name, "\\\x00\n:") || len(name) > 200 {
+			rt.Fatalf("%q", name)
+		}
+		for _, other := range []string{name + "/", name + "/..", "../" + name, "/" + name, name + " ", strings.ToUpper(name), strings.Replace(name, "files/", "files//", 1)} {
+			if other != name && wellNamed(other) {
+				rt.Fatalf("%q passes for %q", other, name)
+			}
+		}
+	})
 }
