@@ -32,7 +32,8 @@ function precompress(): Plugin {
   };
 }
 
-const server = process.env.ZZ_DEV_SERVER ?? "http://127.0.0.1:8080";
+// the Host stays the console's: the server refuses changes from another site's page
+const server = { target: process.env.ZZ_DEV_SERVER ?? "http://127.0.0.1:8080", changeOrigin: false };
 
 export default defineConfig({
   plugins: [react(), precompress()],

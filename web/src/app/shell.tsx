@@ -1,14 +1,15 @@
 // The frame around every page: what one may do at the left, the state of the log and the search at the top.
-import { AuditOutlined, DatabaseOutlined, FolderOpenOutlined, IdcardOutlined, MailOutlined, MobileOutlined, MoonOutlined, SafetyCertificateOutlined, SearchOutlined, SunOutlined, VideoCameraOutlined, WalletOutlined, HomeOutlined, WarningOutlined } from "@ant-design/icons";
+import { AuditOutlined, CloseOutlined, DatabaseOutlined, FolderOpenOutlined, IdcardOutlined, MailOutlined, MenuOutlined, MobileOutlined, MoonOutlined, SafetyCertificateOutlined, SearchOutlined, SunOutlined, VideoCameraOutlined, WalletOutlined, HomeOutlined, WarningOutlined } from "@ant-design/icons";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useLocation, useNavigate, useRouter } from "@tanstack/react-router";
-import { App, Dropdown, Input, type InputRef, Tooltip } from "antd";
+import { App, Button, Dropdown, Input, type InputRef, Tooltip } from "antd";
 import { useEffect, useRef, useState, type ReactNode } from "react";
 import { useTranslation } from "react-i18next";
 import { client, unwrap } from "../api/client";
 import { ago, count, dateTime } from "../lib/format";
 import { inert } from "../lib/keys";
 import { logQuery, useNow } from "../lib/live";
+import { usePageTitle } from "../lib/title";
 import { setLanguage } from "./i18n";
 import { may, sessionQuery, townshipsQuery } from "./session";
 import { setMode, useMode } from "./theme";
@@ -35,15 +36,32 @@ export function Shell() {
   const narrow = /^\/evidence\/./.test(path);
   const page = useRef<HTMLElement>(null);
   const first = useRef(true);
+  const [open, setOpen] = useState(false); // the menu on a phone
+  const [was, setWas] = useState(path);
+  if (was !== path) {
+    setWas(path);
+    setOpen(false);
+  }
+  const side = useRef<HTMLElement>(null);
+  const opener = useRef<HTMLButtonElement>(null);
+  const close = () => {
+    setOpen(false);
+    opener.current?.focus();
+  };
+  useEffect(() => {
+    if (open) side.current?.querySelector("a")?.focus();
+  }, [open]);
   useEffect(() => {
     // a reader of the page by ear starts at its top after each change of page
     if (first.current) first.current = false;
     else page.current?.focus({ preventScroll: true });
   }, [path]);
   return (
-    <div className={narrow ? "shell narrow" : "shell"}>
+    <div className={`shell ${narrow ? "narrow" : ""} ${open ? "open" : ""}`}>
       <a className="skip" href="#page" onClick={(e) => { e.preventDefault(); page.current?.focus(); }}>{t("跳到正文")}</a>
-      <aside className="side" aria-label={t("导航")}>
+      {open && <div className="veil" onClick={close} />}
+      <aside id="side" className="side" ref={side} aria-label={t("导航")} onKeyDown={(e) => { if (open && e.key === "Escape") close(); }}>
+        {open && <Button type="text" className="shut" icon={<CloseOutlined />} aria-label={t("关闭菜单")} onClick={close} />}
         <Link to="/" className="brand" aria-label={t("执证首页")}><img src="/icon.svg" alt="" /><span>{t("执证")}</span></Link>
         <nav aria-label={t("主菜单")}>
           {menu.map((g) => {
@@ -68,7 +86,7 @@ export function Shell() {
         <Who />
       </aside>
       <div className="main">
-        <Top />
+        <Top menu={<Button ref={opener} type="text" className="opener" icon={<MenuOutlined />} aria-label={t("打开菜单")} aria-expanded={open} aria-controls="side" onClick={() => setOpen(true)} />} />
         <main id="page" className="page" tabIndex={-1} ref={page}><Outlet /></main>
       </div>
     </div>
@@ -104,7 +122,7 @@ function Who() {
         { type: "divider" },
         { key: "out", danger: true, label: t("退出登录"), onClick: () => void signOut() },
       ] }}>
-        <button type="button" aria-label={t("{{name}}，{{place}}，{{role}}：账号菜单", { name: s.name, place, role: s.role_name })}>
+        <button type="button" aria-label={t("{{name}}，{{place}}，{{role}}：账号菜单", { name: s.name, place, role: t(s.role_name) })}>
           <span className="face" aria-hidden>{s.name.slice(0, 1)}</span>
           <span className="label cut"><b className="cut">{s.name}</b><br /><span className="sub">{place} · {t(s.role_name)}</span></span>
         </button>
@@ -113,7 +131,7 @@ function Who() {
   );
 }
 
-function Top() {
+function Top({ menu: opener }: { menu: ReactNode }) {
   const { t } = useTranslation();
   const s = useQuery(sessionQuery).data;
   const path = useLocation({ select: (l) => l.pathname });
@@ -121,6 +139,7 @@ function Top() {
   const router = useRouter();
   const now = useNow(1000);
   const box = useRef<InputRef>(null);
+  const title = usePageTitle();
   const [q, setQ] = useState("");
   useEffect(() => {
     const on = (e: KeyboardEvent) => {
@@ -142,9 +161,10 @@ function Top() {
   };
   return (
     <header className="top">
+      {opener}
       <div className="crumbs grow">
-        {here && (path === here.to ? <b>{t(here.name)}</b> : (
-          <><Link to={here.to}>{t(here.name)}</Link><span aria-hidden>/</span><button type="button" className="visually-hidden" onClick={() => router.history.back()}>{t("返回")}</button><b className="cut">{path.slice(here.to.length + 1)}</b></>
+        {here && (path === here.to ? <b className="cut">{t(here.name)}</b> : (
+          <><Link to={here.to} className="nowrap">{t(here.name)}</Link><span aria-hidden>/</span><button type="button" className="visually-hidden" onClick={() => router.history.back()}>{t("返回")}</button><b className="cut">{title}</b></>
         ))}
       </div>
       {s?.demo && <span className="demo">{t("示例数据 · 人员与村名虚构")}</span>}
@@ -153,7 +173,7 @@ function Top() {
         <Input ref={box} className="search" size="middle" prefix={<SearchOutlined aria-hidden />} suffix={<span className="kbd" aria-hidden>/</span>} aria-label={t("搜索")} maxLength={100}
           placeholder={path.startsWith("/cases") ? t("案号、案由") : path.startsWith("/devices") ? t("编号、序列号") : t("文件名、编号、记录仪")} value={q} onChange={(e) => setQ(e.target.value)} onPressEnter={search} />
       )}
-      <time className="sub nowrap" dateTime={new Date(now).toISOString()}>{dateTime(new Date(now)).slice(5)}</time>
+      <time className="sub nowrap clock" dateTime={new Date(now).toISOString()}>{dateTime(new Date(now)).slice(5)}</time>
     </header>
   );
 }

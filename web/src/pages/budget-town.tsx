@@ -5,9 +5,10 @@ import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router"
 import { Button, Form, Input, Modal, Select, Skeleton } from "antd";
 import { useEffect, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
-import { client, unwrap, type BudgetYear, type Posting } from "../api/client";
-import { useMay } from "../app/session";
+import { client, Problem, unwrap, type BudgetYear, type Posting } from "../api/client";
+import { townshipsQuery, useMay } from "../app/session";
 import { dateTime, today, wan, yuan } from "../lib/format";
+import { useTitle } from "../lib/title";
 import { Card, CopyLink, Empty, LeafLink, Loaded, ProblemView } from "../ui/parts";
 import { Meter } from "./budget";
 import { NewPosting } from "./posting-new";
@@ -15,7 +16,30 @@ import { NewPosting } from "./posting-new";
 export function BudgetTown() {
   const { year, township } = useParams({ from: "/inside/budget/$year/$township" });
   const q = useQuery({ queryKey: ["budget", Number(year), township], queryFn: ({ signal }) => unwrap(client.GET("/api/v1/budget/years/{year}/{township}", { params: { path: { year: Number(year), township } }, signal })) });
+  // a year without allotment is no failure: another year can be chosen
+  if (q.error instanceof Problem && q.error.status === 404) return <NoYear year={Number(year)} township={township} />;
   return <Loaded q={q}>{(y) => <Year y={y} />}</Loaded>;
+}
+
+function YearSelect({ year, township }: { year: number; township: string }) {
+  const { t } = useTranslation();
+  const navigate = useNavigate();
+  const last = Number(today().slice(0, 4));
+  const years = [...new Set([year, ...Array.from({ length: 5 }, (_, i) => last - i)])].sort((a, b) => b - a);
+  return <Select aria-label={t("年度")} value={year} style={{ width: 90 }} options={years.map((v) => ({ value: v, label: String(v) }))} onChange={(v) => void navigate({ to: "/budget/$year/$township", params: { year: String(v), township }, search: {} })} />;
+}
+
+function NoYear({ year, township }: { year: number; township: string }) {
+  const { t } = useTranslation();
+  const name = useQuery(townshipsQuery).data?.find((x) => x.code === township)?.name ?? township;
+  const title = t("{{town}} · {{y}} 年执法经费", { town: name, y: year });
+  useTitle(title);
+  return (
+    <>
+      <div className="head"><h1>{title}</h1><YearSelect year={year} township={township} /></div>
+      <div className="body"><div className="card"><Empty title={t("{{y}} 年还没有核定额度", { y: year })}><p>{t("或不在您的乡镇范围内。")}</p></Empty></div></div>
+    </>
+  );
 }
 
 /** The formula's text as lines: one a term, so that it can be added up by eye. */
@@ -28,15 +52,15 @@ export function terms(formula: string): { sum: string[]; total?: string } {
 function Year({ y }: { y: BudgetYear }) {
   const { t } = useTranslation();
   const may = useMay();
-  const navigate = useNavigate();
   const [adding, setAdding] = useState(false);
-  const thisYear = Number(today().slice(0, 4));
   const f = terms(y.formula);
+  const title = t("{{town}} · {{y}} 年执法经费", { town: y.township_name, y: y.year });
+  useTitle(title);
   return (
     <>
       <div className="head">
-        <h1>{t("{{town}} · {{y}} 年执法经费", { town: y.township_name, y: y.year })}</h1>
-        <Select aria-label={t("年度")} value={y.year} style={{ width: 90 }} options={Array.from({ length: 5 }, (_, i) => ({ value: thisYear - i, label: String(thisYear - i) }))} onChange={(v) => void navigate({ to: "/budget/$year/$township", params: { year: String(v), township: y.township }, search: {} })} />
+        <h1>{title}</h1>
+        <YearSelect year={y.year} township={y.township} />
         <span className="sub">{t("单位 万元")}</span>
         <div className="acts">
           <CopyLink />
@@ -47,7 +71,7 @@ function Year({ y }: { y: BudgetYear }) {
       <div className="body">
         <div className="grid2">
           <Card title={t("年初核定")}>
-            <div className="row" style={{ alignItems: "flex-start", gap: 16 }}>
+            <div className="row wrap" style={{ alignItems: "flex-start", gap: "4px 16px" }}>
               <div style={{ fontSize: 22, lineHeight: "28px", fontWeight: 600 }} className="nowrap">{wan(y.allotted_fen)} <span className="sub">{t("万元")}</span></div>
               <ul className="formula" aria-label={t("核定公式")}>{f.sum.map((x, i) => <li key={i}><span className="dim">{i === 0 ? "=" : "+"}</span> {x}</li>)}{f.total && <li><b>= {f.total}</b></li>}</ul>
             </div>
@@ -57,7 +81,7 @@ function Year({ y }: { y: BudgetYear }) {
             <div className="figs" style={{ marginTop: 4 }}><div style={{ paddingLeft: 0 }}>{t("已付")}<b>{wan(y.spent_fen)}</b></div><div>{t("可用")}<b className={y.left_fen < 0 ? "bad" : ""}>{wan(y.left_fen)}</b></div></div>
           </Card>
         </div>
-        {!!y.accounts?.length && <Card title={t("按科目")} flush><table className="plain"><thead><tr><th>{t("科目")}</th><th className="num">{t("元")}</th></tr></thead><tbody>{y.accounts.map((a) => <tr key={a.account}><td>{a.name} <span className="mono dim">{a.account}</span></td><td className="num">{yuan(a.fen)}</td></tr>)}</tbody></table></Card>}
+        {!!y.accounts?.length && <Card title={t("按科目")} flush><table className="plain"><thead><tr><th>{t("科目")}</th><th className="num">{t("元")}</th></tr></thead><tbody>{y.accounts.map((a) => <tr key={a.account}><td>{t(a.name)} <span className="mono dim">{a.account}</span></td><td className="num">{yuan(a.fen)}</td></tr>)}</tbody></table></Card>}
         <Postings y={y} />
       </div>
       {adding && <NewPosting y={y} onClose={() => setAdding(false)} />}
@@ -89,13 +113,13 @@ function Postings({ y }: { y: BudgetYear }) {
   return (
     <Card title={t("记账")} meta={t("只增不改，错账冲销")} flush>
       {q.error ? <ProblemView error={q.error} retry={() => void q.refetch()} /> : q.isPending ? <div className="in"><Skeleton active /></div> : shown.length === 0 ? <Empty title={t("{{y}} 年还没有记账", { y: y.year })} /> : (
-        <div className="scrollx" tabIndex={0} role="region" aria-label={t("记账")}><table className="plain">
+        <div className="scrollx" tabIndex={0} role="region" aria-label={t("记账")}><table className="plain postings">
           <thead><tr><th>{t("日期")}</th><th>{t("摘要")}</th><th>{t("分录")}</th><th>{t("装备")}</th><th className="num">{t("元")}</th><th>{t("册页")}</th><th><span className="visually-hidden">{t("操作")}</span></th></tr></thead>
           <tbody>{shown.map((p) => (
             <tr key={p.id} ref={p.id === posting ? mark : undefined} className={p.id === posting ? "marked" : ""} aria-current={p.id === posting ? "true" : undefined}>
               <td className="nowrap">{p.date}</td>
               <td>{p.memo}{p.reverses && <div className="sub warn">{t("冲销另一笔")}</div>}{p.reversed_by && <div className="sub warn">{t("已被冲销")}</div>}<div className="sub">{p.posted_by_name} {dateTime(p.posted_at)}</div></td>
-              <td>{p.lines.map((l, i) => <div key={i} className="row"><span className="grow">{l.account_name ?? l.account}</span><span className="nowrap">{yuan(l.fen)}</span></div>)}</td>
+              <td>{p.lines.map((l, i) => <div key={i} className="row"><span className="grow">{t(l.account_name ?? l.account)}</span><span className="nowrap">{yuan(l.fen)}</span></div>)}</td>
               <td>{p.devices?.length ? p.devices.slice(0, 3).map((d) => <div key={d.id}>{may("device:read") ? <Link to="/devices/$id" params={{ id: d.id }}>{d.serial}</Link> : d.serial}</div>) : <span className="dim">—</span>}{p.device_ids.length > 3 && <div className="sub">{t("等 {{n}} 台", { n: p.device_ids.length })}</div>}</td>
               <td className="num nowrap">{p.amount_fen !== undefined ? yuan(p.amount_fen) : "—"}</td>
               <td><LeafLink index={p.leaf_index} /></td>

@@ -61,7 +61,7 @@ export function CaseNew() {
             </Form.Item>
             <Form.Item name="power_item" label={t("权力事项")} extra={t("只有在行为当日对本乡镇有效的事项才能立案（R01）。")} rules={[{ required: true, message: t("请选择权力事项") }]}>
               <Select showSearch={{ optionFilterProp: "label" }} disabled={!township} loading={items.isFetching} placeholder={t("选择事项")} listHeight={320}
-                options={items.data?.map((x) => ({ value: x.id, label: `${x.name}${x.mode_name ? `（${x.mode_name}）` : ""}${x.in_force === false ? ` · ${t("已收回或未生效")}` : ""}`, basis: x.basis }))}
+                options={items.data?.map((x) => ({ value: x.id, label: `${x.name}${x.mode_name ? `（${t(x.mode_name)}）` : ""}${x.in_force === false ? ` · ${t("已收回或未生效")}` : ""}`, basis: x.basis }))}
                 optionRender={(o) => <div><div className="cut">{o.label}</div><div className="sub cut">{String((o.data as { basis?: string }).basis ?? "")}</div></div>}
                 onChange={(_, o) => { if (!form.getFieldValue("title") && o && !Array.isArray(o)) form.setFieldValue("title", String(o.label).replace(/（[^（]*）.*$/, "").slice(0, 120)); }} />
             </Form.Item>
@@ -70,9 +70,9 @@ export function CaseNew() {
                 options={officers.data?.map((o) => ({ value: o.id, label: `${o.name} ${o.certificate}${o.certified ? "" : ` · ${t("证件无效")}`}` }))} />
             </Form.Item>
             <Form.Item name="title" label={t("案由")} rules={[{ required: true, whitespace: true, min: 2, max: 120, message: t("2 到 120 字") }]}><Input maxLength={120} /></Form.Item>
-            <div className="row" style={{ alignItems: "flex-start" }}>
+            <div className="row wrap" style={{ alignItems: "flex-start" }}>
               <Form.Item name="occurred_on" label={t("行为发生日期")} style={{ width: 200 }}><DatePicker style={{ width: "100%" }} /></Form.Item>
-              <Form.Item name="place" label={t("地点")} className="grow"><Input maxLength={200} /></Form.Item>
+              <Form.Item name="place" label={t("地点")} className="grow" style={{ minWidth: 200 }}><Input maxLength={200} /></Form.Item>
             </div>
             <Form.Item name="summary" label={t("简要情况")}><Input.TextArea rows={3} maxLength={2000} /></Form.Item>
             {s.evidence && <Form.Item name="purpose" label={t("证据 {{id}} 的证明目的", { id: s.evidence })} extra={<Link to="/evidence/$id" params={{ id: s.evidence }} search={{}}>{t("查看这份证据")}</Link>} rules={[{ required: true, whitespace: true, min: 2, max: 200, message: t("2 到 200 字") }]}><Input maxLength={200} placeholder={t("例：当事人在河道内堆放砂石的现场全貌")} /></Form.Item>}

@@ -8,6 +8,7 @@ import { useTranslation } from "react-i18next";
 import { client, unwrap, type Case, type Exhibit } from "../api/client";
 import { useMay } from "../app/session";
 import { bytes, dateOnly, dateTime, groups, parseYuan, shortTime, yuan } from "../lib/format";
+import { useTitle } from "../lib/title";
 import { Card, CopyLink, Empty, EvidenceStatus, HoldState, LeafLink, Loaded, ProblemView } from "../ui/parts";
 import { Deadline } from "./cases";
 import { Poster } from "./evidence";
@@ -34,14 +35,16 @@ function File({ c }: { c: Case }) {
   const [add, setAdd] = useState(false);
   const [next, setNext] = useState<{ stage: string; name: string }>();
   const [off, setOff] = useState<Exhibit>();
+  useTitle(c.number);
   const at = course.indexOf(c.stage);
   const exhibits = c.exhibits ?? [];
-  const when = (stage: string) => [...(c.acts ?? [])].reverse().find((a) => a.stage === stage)?.time;
+  // acts within a stage (evidence linked) carry its code too: the first one after another stage entered it
+  const when = (stage: string) => (c.acts ?? []).filter((a, i, all) => a.stage === stage && all[i - 1]?.stage !== stage).pop()?.time;
   return (
     <>
       <div className="head">
-        <div style={{ minWidth: 0 }}>
-          <div className="row wrap"><h1>{c.title}</h1>{c.mode_name && <span className="tag">{c.mode_name}</span>}<span className="tag">{c.stage_name}</span>{c.open && <Deadline c={c} />}</div>
+        <div className="grow">
+          <div className="row wrap"><h1>{c.title}</h1>{c.mode_name && <span className="tag">{t(c.mode_name)}</span>}<span className="tag">{t(c.stage_name)}</span>{c.open && <Deadline c={c} />}</div>
           <div className="sub">{c.number} · {c.power_item_name} · {c.township_name}{c.officers?.length ? ` · ${t("承办")} ${c.officers.map((o) => `${o.name} ${o.certificate}`).join("、")}` : ""}</div>
         </div>
         <div className="acts">
@@ -53,14 +56,14 @@ function File({ c }: { c: Case }) {
         </div>
       </div>
       <div className="card" style={{ borderRadius: 0, borderWidth: "0 0 1px", padding: "16px 16px 12px" }}>
-        {at >= 0 ? <Steps size="small" titlePlacement="vertical" current={at} status={c.open ? "process" : "finish"} items={course.map((s) => ({ title: t(names[s] ?? s), content: when(s) ? dateOnly(when(s)).slice(5) : undefined }))} /> : <b>{c.stage_name}</b>}
+        {at >= 0 ? <Steps size="small" titlePlacement="vertical" current={at} status={c.open ? "process" : "finish"} items={course.map((s) => ({ title: t(names[s] ?? s), content: when(s) ? dateOnly(when(s)).slice(5) : undefined }))} /> : <b>{t(c.stage_name)}</b>}
       </div>
       <div className="body">
         <div className="grid2">
           <div className="stack">
             <Card flush title={t("证据")} meta={t("{{n}} 件", { n: exhibits.length })} acts={may("case:write") && c.open && <Button icon={<PlusOutlined />} onClick={() => setAdd(true)}>{t("添加")}</Button>}>
               {exhibits.length === 0 ? <Empty title={t("还没有证据")}><p>{t("从证据库添加，并写明每件证据的证明目的。")}</p></Empty> : (
-                <div className="scrollx"><table className="plain">
+                <div className="scrollx" tabIndex={0} role="region" aria-label={t("证据")}><table className="plain exhibits">
                   <thead><tr><th>#</th><th>{t("影像")}</th><th>{t("文件与证明目的")}</th><th>{t("状态")}</th><th>{t("保全")}</th><th><span className="visually-hidden">{t("操作")}</span></th></tr></thead>
                   <tbody>{exhibits.map((x, i) => (
                     <tr key={x.evidence_id}>
@@ -80,14 +83,14 @@ function File({ c }: { c: Case }) {
               {c.place && <><dt>{t("地点")}</dt><dd>{c.place}</dd></>}
               {c.summary && <><dt>{t("简要情况")}</dt><dd>{c.summary}</dd></>}
               {c.decision && <><dt>{t("决定")}</dt><dd>{c.decision}</dd></>}
-              {c.fine_fen !== undefined && <><dt>{t("罚款")}</dt><dd>{yuan(c.fine_fen)} 元</dd></>}
+              {c.fine_fen !== undefined && <><dt>{t("罚款")}</dt><dd>{yuan(c.fine_fen)} {t("元")}</dd></>}
             </dl></Card>}
           </div>
           <div className="stack">
             {may("case:write") && c.open && !!c.next_stages?.length && <Card title={t("下一步")}><div className="row wrap">{c.next_stages.map((n) => <Button key={n.stage} onClick={() => setNext(n)}>{t("进入“{{name}}”", { name: t(n.name) })}</Button>)}</div></Card>}
             <Card title={t("承办人员")}><dl className="facts">{c.officers?.map((o) => <div key={o.id} style={{ display: "contents" }}><dt>{o.name}</dt><dd>{t("执法证")} {o.certificate}{o.unit && <div className="sub">{o.unit}</div>}</dd></div>)}</dl></Card>
-            <Card title={t("时间线")} meta={t("每项一页 · 可验")}>
-              <ol className="tl">{[...(c.acts ?? [])].reverse().map((a, i) => <li key={`${a.time}-${i}`}><span className="dot" aria-hidden>·</span><div><b>{a.note || a.stage_name}</b><div className="sub">{a.stage_name} · {a.actor_name} · {dateTime(a.time)}</div></div><LeafLink index={a.leaf_index} /></li>)}</ol>
+            <Card title={t("时间线")} meta={t("有册页号的可验")}>
+              <ol className="tl">{[...(c.acts ?? [])].reverse().map((a, i) => <li key={`${a.time}-${i}`}><span className="dot" aria-hidden>·</span><div><b>{a.note || t(a.stage_name)}</b><div className="sub">{t(a.stage_name)} · {a.actor_name} · {dateTime(a.time)}</div></div><LeafLink index={a.leaf_index} /></li>)}</ol>
             </Card>
           </div>
         </div>

@@ -45,10 +45,10 @@ export function CaseList() {
     { key: "number", title: t("案号"), width: "190px", cell: (c) => <Link to="/cases/$id" params={{ id: c.id }}>{c.number}</Link> },
     { key: "title", title: t("案由"), width: "minmax(240px,2fr)", cell: (c) => <><div className="cut" style={{ fontWeight: 600 }}>{c.title}</div><div className="sub cut">{c.power_item_name}</div></> },
     { key: "township", title: t("乡镇"), width: "90px", cell: (c) => c.township_name },
-    { key: "mode", title: t("方式"), width: "60px", cell: (c) => c.mode_name ?? "—" },
-    { key: "stage", title: t("进度"), width: "100px", cell: (c) => <span className={c.open ? "" : "dim"}>{c.stage_name}</span> },
+    { key: "mode", title: t("方式"), width: "80px", cell: (c) => (c.mode_name ? t(c.mode_name) : "—") },
+    { key: "stage", title: t("进度"), width: "110px", cell: (c) => <span className={c.open ? "" : "dim"}>{t(c.stage_name)}</span> },
     { key: "due", title: t("期限"), width: "150px", cell: (c) => <Deadline c={c} /> },
-    { key: "ev", title: t("证据"), width: "60px", num: true, cell: (c) => c.evidence_count },
+    { key: "ev", title: t("证据"), width: "70px", num: true, cell: (c) => c.evidence_count },
     { key: "opened", title: t("立案日期"), width: "100px", cell: (c) => dateOnly(c.opened_at) },
   ];
   return (

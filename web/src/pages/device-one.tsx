@@ -8,6 +8,7 @@ import { client, unwrap, type Device } from "../api/client";
 import { useMay } from "../app/session";
 import { ago, count, dateTime, yuan } from "../lib/format";
 import { useNow } from "../lib/live";
+import { useTitle } from "../lib/title";
 import { Card, CopyLink, LeafLink, Loaded } from "../ui/parts";
 import { Connection, SelfState } from "./devices";
 
@@ -24,6 +25,7 @@ function One({ d }: { d: Device }) {
   const s = d.state;
   const en = i18n.language === "en";
   const p = d.posting;
+  useTitle(d.serial);
   return (
     <>
       <div className="head">
@@ -37,7 +39,7 @@ function One({ d }: { d: Device }) {
         </div>
       </div>
       <div className="body">
-        <div className="grid2" style={{ gridTemplateColumns: "minmax(0,1fr) minmax(0,1fr)" }}>
+        <div className="grid2 even">
           <Card title={t("现在")}>
             <dl className="facts">
               <dt>{t("连接")}</dt><dd><Connection s={s} /></dd>
@@ -53,12 +55,12 @@ function One({ d }: { d: Device }) {
             <dl className="facts">
               <dt>{t("资金来源")}</dt><dd>{t(d.funding_name ?? d.funding)}</dd>
               <dt>{t("购置日期")}</dt><dd>{d.bought_on ?? "—"}</dd>
-              <dt>{t("价格")}</dt><dd>{d.cost_fen !== undefined ? `${yuan(d.cost_fen)} 元` : "—"}</dd>
+              <dt>{t("价格")}</dt><dd>{d.cost_fen !== undefined ? `${yuan(d.cost_fen)} ${t("元")}` : "—"}</dd>
               {d.posting_id && <>
                 <dt>{t("记账")}</dt>
                 <dd>{p ? <>
                   {may("budget:read") ? <Link to="/budget/$year/$township" params={{ year: p.date.slice(0, 4), township: p.township }} search={{ posting: p.id }}>{p.date} · {p.memo}</Link> : `${p.date} · ${p.memo}`}
-                  <div className="sub">{p.lines.map((l) => `${l.account_name ?? l.account} ${yuan(l.fen)}`).join("；")} {t("元")}</div>
+                  <div className="sub">{p.lines.map((l) => `${t(l.account_name ?? l.account)} ${yuan(l.fen)}`).join("；")} {t("元")}</div>
                   <LeafLink index={p.leaf_index} />
                 </> : d.posting_year && may("budget:read") ? <Link to="/budget/$year/$township" params={{ year: String(d.posting_year), township: d.township }} search={{ posting: d.posting_id }}>{t("{{y}} 年记账", { y: d.posting_year })}</Link> : t("{{y}} 年记账", { y: d.posting_year ?? "—" })}</dd>
                 {(p || d.posting_year) && may("budget:read") && <><dt>{t("经费")}</dt><dd><Link to="/budget/$year/$township" params={{ year: p?.date.slice(0, 4) ?? String(d.posting_year), township: p?.township ?? d.township }}>{t("{{town}} {{y}} 年执法经费", { town: p?.township_name ?? d.township_name, y: p?.date.slice(0, 4) ?? d.posting_year })}</Link></dd></>}

@@ -9,6 +9,7 @@ import { client, toProblem, unwrap, type Evidence } from "../api/client";
 import { useMay } from "../app/session";
 import { bytes, dateTime, duration } from "../lib/format";
 import { kindName } from "../lib/kinds";
+import { useTitle } from "../lib/title";
 import { parseMarks, writeMarks } from "../player/keys";
 import { Player } from "../player/Player";
 import { CopyLink, Empty, EvidenceStatus, HoldState, LeafLink, Loaded, ProblemView, Verdict } from "../ui/parts";
@@ -35,16 +36,17 @@ function Page({ e }: { e: Evidence }) {
   const marks = useMemo(() => parseMarks(s.m), [s.m]);
   const digests = useRef<DigestsHandle>(null);
   const place = useCallback((p: { t?: number; m?: string }) => void navigate({ to: "/evidence/$id", params: { id: e.id }, search: (old) => ({ ...(old as object), ...p }), replace: true, resetScroll: false }), [navigate, e.id]);
+  useTitle(e.file_name);
   const [ask, setAsk] = useState<"hold" | "lift" | "restrict" | "open">();
   const m = e.media;
   const media = [duration(m.duration_ms) !== "—" ? duration(m.duration_ms) : "", m.height ? `${m.width}×${m.height}` : "", m.frame_rate ? `${Math.round(m.frame_rate * 100) / 100} fps` : "", m.video_codec?.toUpperCase(), bytes(e.size)].filter(Boolean).join(" · ");
   return (
     <>
       <div className="head">
-        <h1 className="cut" title={e.file_name} style={{ maxWidth: 560 }}>{e.file_name}</h1>
-        <EvidenceStatus e={e} />
-        {e.status === "sealed" && <Verdict v={m.verdict} />}
-        <span className="sub">{[e.recorder, dateTime(e.recorded_at), media].filter((x) => x && x !== "—").join(" · ")}</span>
+        <div className="grow">
+          <div className="row wrap" style={{ gap: "0 12px" }}><h1 style={{ overflowWrap: "anywhere" }}>{e.file_name}</h1><EvidenceStatus e={e} />{e.status === "sealed" && <Verdict v={m.verdict} />}</div>
+          <div className="sub">{[e.recorder, dateTime(e.recorded_at), media].filter((x) => x && x !== "—").join(" · ")}</div>
+        </div>
         <div className="acts">
           <CopyLink />
           <Dropdown trigger={["click"]} menu={{ items: [
@@ -53,7 +55,7 @@ function Page({ e }: { e: Evidence }) {
             ...(may("hold:write") ? [e.held ? { key: "lift", icon: <PushpinOutlined />, label: t("解除保全…"), onClick: () => setAsk("lift") } : { key: "hold", icon: <PushpinOutlined />, label: t("设置保全…"), onClick: () => setAsk("hold") }] : []),
             ...(may("evidence:restrict") ? [e.restricted ? { key: "open", icon: <EyeInvisibleOutlined />, label: t("解除受限…"), onClick: () => setAsk("open") } : { key: "restrict", icon: <EyeInvisibleOutlined />, label: t("标记误录，限制查看…"), onClick: () => setAsk("restrict") }] : []),
           ] }}><Button>{t("更多操作")}</Button></Dropdown>
-          {may("case:write") && <Link to="/cases/new" search={{ evidence: e.id, township: e.township }} className="ant-btn-link-wrap"><Button type="primary" tabIndex={-1}>{t("据此立案")}</Button></Link>}
+          {may("case:write") && <Link to="/cases/new" search={{ evidence: e.id, township: e.township }} className="btn primary">{t("据此立案")}</Link>}
         </div>
       </div>
       <div className="pl">

@@ -65,7 +65,7 @@ export function NewPosting({ y, onClose }: { y: BudgetYear; onClose: () => void 
             <>
               {fields.map((f, i) => (
                 <div className="row" key={f.key} style={{ alignItems: "flex-start" }}>
-                  <Form.Item name={[f.name, "account"]} className="grow" rules={[{ required: true, message: t("请选择科目") }]}><Select aria-label={t("第 {{n}} 行科目", { n: i + 1 })} showSearch={{ optionFilterProp: "label" }} loading={accounts.isPending} options={accounts.data?.map((a) => ({ value: a.code, label: `${a.kind === "budget" || a.kind === "source" ? t("贷") : t("借")} · ${a.name}` }))} /></Form.Item>
+                  <Form.Item name={[f.name, "account"]} className="grow" rules={[{ required: true, message: t("请选择科目") }]}><Select aria-label={t("第 {{n}} 行科目", { n: i + 1 })} showSearch={{ optionFilterProp: "label" }} loading={accounts.isPending} options={accounts.data?.map((a) => ({ value: a.code, label: `${a.kind === "budget" || a.kind === "source" ? t("贷") : t("借")} · ${t(a.name)}` }))} /></Form.Item>
                   <Form.Item name={[f.name, "amount"]} style={{ width: 150 }} rules={[{ validator: (_, v?: string) => ((v && parseYuan(v)) || 0) > 0 ? Promise.resolve() : Promise.reject(new Error(t("金额如 1200 或 1200.50"))) }]}><Input aria-label={t("第 {{n}} 行金额（元）", { n: i + 1 })} inputMode="decimal" suffix={t("元")} /></Form.Item>
                   <Button icon={<DeleteOutlined />} aria-label={t("删去第 {{n}} 行", { n: i + 1 })} disabled={fields.length <= 2} onClick={() => remove(f.name)} />
                 </div>

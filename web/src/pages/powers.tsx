@@ -34,9 +34,12 @@ export function PowerItems() {
     { key: "name", title: t("权力事项"), width: "minmax(260px,2fr)", cell: (p) => <><div className="cut" style={{ fontWeight: 600 }} title={p.name}>{p.name}</div><div className="sub cut" title={p.basis}>{p.basis}</div></> },
     { key: "field", title: t("领域"), width: "110px", cell: (p) => p.field },
     { key: "dept", title: t("原主管部门"), width: "minmax(120px,.7fr)", cell: (p) => <div className="cut">{p.department ?? "—"}</div> },
-    { key: "mode", title: t("方式"), width: "60px", cell: (p) => p.mode_name ?? "—" },
-    { key: "from", title: t("起"), width: "95px", cell: (p) => p.from ?? "—" },
-    { key: "to", title: t("止"), width: "95px", cell: (p) => p.to ?? "—" },
+    // mode and interval belong to a township's grant, not to the county's list
+    ...(s.township ? [
+      { key: "mode", title: t("方式"), width: "90px", cell: (p: PowerItem) => (p.mode_name ? t(p.mode_name) : "—") },
+      { key: "from", title: t("起"), width: "95px", cell: (p: PowerItem) => p.from ?? "—" },
+      { key: "to", title: t("止"), width: "95px", cell: (p: PowerItem) => p.to ?? "—" },
+    ] : []),
     { key: "ok", title: t("今日"), width: "90px", cell: (p) => (p.in_force ? <span className="status good"><CheckCircleOutlined />{t("有效")}</span> : p.in_force === false ? <span className="status warn"><ExclamationCircleOutlined />{s.township ? t("无效") : t("未下放")}</span> : "—") },
   ];
   return (

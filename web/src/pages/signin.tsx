@@ -1,5 +1,5 @@
 // Sign-in by password or by a one-time link, and the change of one's password.
-import { LockOutlined, SafetyCertificateOutlined, TeamOutlined, VideoCameraOutlined } from "@ant-design/icons";
+import { SafetyCertificateOutlined, TeamOutlined, VideoCameraOutlined } from "@ant-design/icons";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { Button, Form, Input, Spin } from "antd";
@@ -8,6 +8,7 @@ import { useTranslation } from "react-i18next";
 import { client, unwrap, type Session } from "../api/client";
 import { setLanguage } from "../app/i18n";
 import { sessionQuery } from "../app/session";
+import { useTitle } from "../lib/title";
 import { ProblemView } from "../ui/parts";
 
 /** Only an address inside the console is followed after the sign-in. */
@@ -37,6 +38,7 @@ function Gate({ children }: { children: ReactNode }) {
 
 export function SignIn() {
   const { t } = useTranslation();
+  useTitle(t("登录"));
   const { token, to } = useSearch({ from: "/sign-in" });
   const navigate = useNavigate();
   const queries = useQueryClient();
@@ -61,7 +63,7 @@ export function SignIn() {
       {link.error && <div style={{ marginBottom: 16 }}><ProblemView error={link.error} /></div>}
       <Form layout="vertical" requiredMark={false} onFinish={(v: { username: string; password: string }) => signIn.mutate({ username: v.username.trim(), password: v.password })}>
         <Form.Item name="username" label={t("用户名")} rules={[{ required: true, whitespace: true, message: t("请输入用户名") }]}><Input autoFocus autoComplete="username" maxLength={80} size="large" /></Form.Item>
-        <Form.Item name="password" label={t("密码")} rules={[{ required: true, message: t("请输入密码") }]}><Input.Password autoComplete="current-password" maxLength={200} size="large" prefix={<LockOutlined aria-hidden />} /></Form.Item>
+        <Form.Item name="password" label={t("密码")} rules={[{ required: true, message: t("请输入密码") }]}><Input.Password autoComplete="current-password" maxLength={200} size="large" /></Form.Item>
         {signIn.error && <div style={{ marginBottom: 16 }}><ProblemView error={signIn.error} /></div>}
         <Button type="primary" htmlType="submit" block size="large" loading={signIn.isPending}>{t("登录")}</Button>
       </Form>
@@ -72,6 +74,7 @@ export function SignIn() {
 
 export function ChangePassword() {
   const { t } = useTranslation();
+  useTitle(t("修改密码"));
   const navigate = useNavigate();
   const queries = useQueryClient();
   const s = useQuery(sessionQuery);

@@ -6,8 +6,10 @@ import type { ReactNode } from "react";
 import { useTranslation } from "react-i18next";
 import { Problem, type Evidence } from "../api/client";
 import { copyText } from "../lib/copy";
+import { useTitle } from "../lib/title";
 
-export function PageHead({ title, meta, children }: { title: ReactNode; meta?: ReactNode; children?: ReactNode }) {
+export function PageHead({ title, meta, children }: { title: string; meta?: ReactNode; children?: ReactNode }) {
+  useTitle(title);
   return (
     <div className="head">
       <h1>{title}</h1>
@@ -38,14 +40,14 @@ export function ProblemView({ error, retry }: { error: unknown; retry?: () => vo
     <div className="problem" role="alert">
       {p.rule ? <StopOutlined aria-hidden /> : <WarningOutlined aria-hidden />}
       <div className="grow">
-        <h3>{p.detail ?? p.title}</h3>
+        <h3>{t(p.detail ?? p.title)}</h3>
         {(p.rule || p.article) && (
           <div className="law">
             {p.rule && <span className="tag mono">{p.rule}</span>}
             {p.article && <span className="sub">{p.article}</span>}
           </div>
         )}
-        {p.next && <p className="sub">{t("可以：{{next}}", { next: p.next })}</p>}
+        {p.next && <p className="sub">{t("可以：{{next}}", { next: t(p.next) })}</p>}
         {p.instance && p.status >= 500 && <p className="sub">{t("请求号")} <span className="mono">{p.instance}</span></p>}
         {retry && p.status !== 403 && p.status !== 404 && (
           <Button size="small" onClick={retry} style={{ marginTop: 8 }}>{t("重试")}</Button>
