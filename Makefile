@@ -67,7 +67,7 @@ bench: build ## Figures with targets, tab-separated, and the machine they were t
 
 .PHONY: soak
 soak: build ## Long tests: 20 kills during docking, long fuzzing
-	@ZZ_SOAK=1 go test -count=1 -timeout 2h -run 'Kill|Crash' ./cmd/... ./ingest/... ./internal/embedded/...
+	@ZZ_SOAK=1 go test -count=1 -timeout 2h -run 'Kill|Crash' ./cmd/... ./devices/... ./ingest/... ./internal/embedded/...
 
 .PHONY: clean-data
 clean-data: ## Remove the demo's data (DATA=./data), the database cluster and locked objects included

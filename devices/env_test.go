@@ -46,8 +46,12 @@ type env struct {
 
 func newEnv(t *testing.T) *env {
 	t.Helper()
+	return newEnvOn(t, testenv.DatabaseURL(t))
+}
+
+func newEnvOn(t *testing.T, address string) *env {
+	t.Helper()
 	e := &env{t: t}
-	address := testenv.DatabaseURL(t)
 	var err error
 	if e.pool, err = pg.Open(t.Context(), address, 16); err != nil {
 		t.Fatal(err)
@@ -123,7 +127,12 @@ func (e *env) stored(id string) int {
 // broker starts the embedded broker on the service.
 func (e *env) broker() *embedded.Broker {
 	e.t.Helper()
-	b, err := embedded.StartBroker(e.t.Context(), embedded.BrokerOptions{Dir: e.t.TempDir(), Authenticate: e.svc.Authenticate, May: devices.May,
+	return e.brokerAt(e.t.TempDir(), "")
+}
+
+func (e *env) brokerAt(dir, listen string) *embedded.Broker {
+	e.t.Helper()
+	b, err := embedded.StartBroker(e.t.Context(), embedded.BrokerOptions{Dir: dir, Listen: listen, Authenticate: e.svc.Authenticate, May: devices.May,
 		Publish: e.svc.TakeDirect, Online: e.svc.Online, Offline: e.svc.Offline, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		e.t.Fatal(err)
