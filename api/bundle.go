@@ -38,18 +38,18 @@ var china = time.FixedZone("UTC+8", 8*60*60)
 // the case and in the custody of every item.
 func (s *Server) caseBundle(c *gin.Context) error {
 	ctx := c.Request.Context()
-	f, err := s.Cases.Get(ctx, c.Param("id"))
-	if err != nil {
-		return err
-	}
+	var f cases.File
 	var plan *bundle.Plan
 	var leaf evlog.Leaf
-	for try := 0; ; try++ {
-		if plan, leaf, err = s.exportOnce(ctx, f); err == nil {
+	for end := time.Now().Add(exportPatience); ; {
+		var err error
+		if f, err = s.Cases.Get(ctx, c.Param("id")); err == nil {
+			plan, leaf, err = s.exportOnce(ctx, f)
+		}
+		if err == nil {
 			break
 		}
-		// Somebody acted in the case between our reading its chain and our logging the export: the bundle would lack that act.
-		if !errors.Is(err, errMoved) || try == 3 {
+		if !errors.Is(err, cases.ErrMoved) || time.Now().After(end) {
 			return err
 		}
 	}
@@ -74,11 +74,12 @@ func (w flusher) Write(p []byte) (int, error) {
 	return n, err
 }
 
-var errMoved = errors.New("the case's chain moved on")
+// exportPatience is how long an export is planned again because others act in the case.
+const exportPatience = 15 * time.Second
 
 // exportOnce plans the bundle and logs its digest.
 func (s *Server) exportOnce(ctx context.Context, f cases.File) (*bundle.Plan, evlog.Leaf, error) {
-	in, acts, err := s.bundleInput(ctx, f)
+	in, err := s.bundleInput(ctx, f)
 	if err != nil {
 		return nil, evlog.Leaf{}, err
 	}
@@ -89,7 +90,7 @@ func (s *Server) exportOnce(ctx context.Context, f cases.File) (*bundle.Plan, ev
 	act := actOf(ctx)
 	act.CaseID, act.Digest = f.ID, plan.Digest()
 	err = s.Log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error {
-		if err := s.Cases.Exported(ctx, tx, f.ID, plan.Digest()); err != nil {
+		if err := s.Cases.Exported(ctx, tx, f.ID, plan.Digest(), lastEvent(f)); err != nil {
 			return err
 		}
 		for _, it := range in.Items {
@@ -106,32 +107,35 @@ func (s *Server) exportOnce(ctx context.Context, f cases.File) (*bundle.Plan, ev
 	if err != nil {
 		return nil, evlog.Leaf{}, err
 	}
-	for i, l := range own {
+	for _, l := range own {
 		p, err := chain.Payload[chain.CasePayload](l.Payload)
 		if err == nil && bytes.Equal(p.Digest, plan.Digest()) {
-			if i != acts {
-				return nil, evlog.Leaf{}, errMoved
-			}
 			return plan, l, nil
 		}
 	}
 	return nil, evlog.Leaf{}, errors.New("the export's leaf is not in the case's chain")
 }
 
-// bundleInput collects records, leaves and proofs. acts is the length of the case's chain that the bundle holds.
-func (s *Server) bundleInput(ctx context.Context, f cases.File) (in bundle.Input, acts int, err error) {
+func lastEvent(f cases.File) (n int) {
+	for _, e := range f.Events {
+		n = max(n, e.N)
+	}
+	return n
+}
+
+// bundleInput collects records, leaves and proofs.
+func (s *Server) bundleInput(ctx context.Context, f cases.File) (in bundle.Input, err error) {
 	v, err := s.caseFile(ctx, f)
 	if err != nil {
-		return in, 0, err
+		return in, err
 	}
 	leaves, err := s.Log.SubjectLeaves(ctx, cases.Subject(f.ID))
 	if err != nil {
-		return in, 0, err
+		return in, err
 	}
-	acts = len(leaves)
 	records, err := s.exhibitRecords(ctx, f)
 	if err != nil {
-		return in, 0, err
+		return in, err
 	}
 	for i, e := range f.Exhibits {
 		rec := records[i]
@@ -139,20 +143,20 @@ func (s *Server) bundleInput(ctx context.Context, f cases.File) (in bundle.Input
 			Recorder: rec.Recorder, RecordedAt: rec.RecordedAt.UTC().Format(time.RFC3339), Purpose: e.Purpose, Verdict: rec.Verdict, SealLeaf: -1}}
 		own, err := s.itemLeaves(ctx, rec, &item)
 		if err != nil {
-			return in, 0, err
+			return in, err
 		}
 		leaves = append(leaves, own...)
 		in.Items = append(in.Items, item)
 	}
 	in.CaseID, in.Case, in.VKey = f.ID, v, s.Log.VKey()
 	if in.Proofs, err = s.receipts(ctx, leaves); err != nil {
-		return in, 0, err
+		return in, err
 	}
 	var page bytes.Buffer
 	err = bundleIndex.ExecuteTemplate(&page, "bundle.html", map[string]any{"Case": f, "Items": in.Items, "VKey": in.VKey, "Origin": s.Log.Origin(),
 		"Now": time.Now(), "Actor": authority.ActorFrom(ctx).Name, "Demo": s.Demo})
 	in.Index = page.Bytes()
-	return in, acts, err
+	return in, err
 }
 
 // exhibitRecords gives the exhibits' records in order. One that the actor may not see refuses the whole export: half a case proves

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"zhizheng/cases"
@@ -131,6 +132,39 @@ func TestExportsOfOddCases(t *testing.T) {
 	}
 }
 
+// Several export one case at once, and each export is an act in it: every bundle holds, none lacks an act before its own.
+func TestExportsAtOnce(t *testing.T) {
+	c := testcounty.New(t)
+	c.User("shen", "reviewer")
+	b := c.SignedIn("shen")
+	caseID := c.Case(c.Seals("a.mp4", []byte("a")), c.Seals("b.mp4", []byte("b")))
+	answers := make([]testcounty.Answer, 8)
+	var wg sync.WaitGroup
+	for i := range answers {
+		wg.Go(func() { answers[i] = b.Get("/api/v1/cases/" + caseID + "/bundle") })
+	}
+	wg.Wait()
+	good := 0
+	for _, a := range answers {
+		if a.Status == http.StatusServiceUnavailable && a.Header.Get("Retry-After") != "" {
+			continue // told to come again
+		}
+		if a.Status != http.StatusOK {
+			t.Errorf("export: %d %s", a.Status, a.Body)
+			continue
+		}
+		good++
+		if rep := verify(t, a.Body, c.Log.VKey()); len(rep.Failures) != 0 {
+			t.Errorf("%+v", rep.Failures)
+		}
+	}
+	own, err := c.Log.SubjectLeaves(t.Context(), cases.Subject(caseID))
+	must(t, err)
+	if good == 0 || len(own) != 1+good { // the filing, and nothing that nobody was given
+		t.Errorf("%d bundles, %d leaves of the case", good, len(own))
+	}
+}
+
 // A platform that leaves something out, or says something else than its log, and then logs and signs that export properly.
 func TestExportsThatAreNotWhatTheLogSays(t *testing.T) {
 	c := testcounty.New(t)
@@ -203,7 +237,11 @@ func TestExportsThatAreNotWhatTheLogSays(t *testing.T) {
 			caseID = d.logged
 		}
 		ctx := c.As("reviewer")
-		must(t, c.Log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error { return c.Cases.Exported(ctx, tx, caseID, plan.Digest()) }))
+		f, err := c.Cases.Get(ctx, caseID)
+		must(t, err)
+		must(t, c.Log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error {
+			return c.Cases.Exported(ctx, tx, caseID, plan.Digest(), f.Events[len(f.Events)-1].N)
+		}))
 		own, err := c.Log.SubjectLeaves(ctx, cases.Subject(caseID))
 		must(t, err)
 		receipt := c.Receipt(own[len(own)-1].Key)

@@ -3,6 +3,7 @@ package cases
 import (
 	"bytes"
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -344,13 +345,18 @@ func TestExportIsALeafOfTheCase(t *testing.T) {
 	ctx := e.as(t, "reviewer")
 	f := e.open(t, ctx)
 	digest := bytes.Repeat([]byte{7}, 32)
-	ok(t, e.log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error { return e.Exported(ctx, tx, f.ID, digest) }))
+	ok(t, e.log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error { return e.Exported(ctx, tx, f.ID, digest, 1) }))
 	leaves, err := e.log.SubjectLeaves(ctx, Subject(f.ID))
 	if err != nil || len(leaves) != 2 || !bytes.Contains(leaves[1].Payload, digest) {
 		t.Fatalf("%d leaves, %v", len(leaves), err)
 	}
+	// A bundle made before that act lacks it, and isn't logged.
+	err = e.log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error { return e.Exported(ctx, tx, f.ID, digest, 1) })
+	if !errors.Is(err, ErrMoved) {
+		t.Fatalf("exported as it stood before: %v", err)
+	}
 	elsewhere := e.as(t, "leader", jiachuan)
-	err = e.log.Do(elsewhere, func(ctx context.Context, tx *pg.Tx) error { return e.Exported(ctx, tx, f.ID, digest) })
+	err = e.log.Do(elsewhere, func(ctx context.Context, tx *pg.Tx) error { return e.Exported(ctx, tx, f.ID, digest, 1) })
 	wantKind(t, err, fault.KindNotFound)
 }
 

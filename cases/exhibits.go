@@ -169,11 +169,20 @@ func freeze(ctx context.Context, q *db.Queries, caseID string, records map[strin
 	return root, nil
 }
 
-// Exported writes the export of a case's bundle, in the caller's transaction: digest is the bundle's MANIFEST digest.
-func (s *Service) Exported(ctx context.Context, tx *pg.Tx, caseID string, digest []byte) error {
+// ErrMoved says that somebody acted in a case since it was read.
+var ErrMoved = fault.Unavailable(2*time.Second, "案件刚有新的办理，请重试")
+
+// Exported writes the export of a case's bundle, in the caller's transaction: digest is the bundle's MANIFEST digest, after the number
+// of the last event the bundle tells. ErrMoved if there is another since: the bundle would lack it.
+func (s *Service) Exported(ctx context.Context, tx *pg.Tx, caseID string, digest []byte, after int) error {
 	c, err := lock(ctx, db.New(tx), caseID)
 	if err != nil {
 		return err
+	}
+	if last, err := db.New(tx).LastEvent(ctx, caseID); err != nil {
+		return fmt.Errorf("read events of case %s: %w", caseID, err)
+	} else if int(last) != after {
+		return ErrMoved
 	}
 	actor, now := authority.ActorFrom(ctx), s.now()
 	return s.event(ctx, tx, db.AddEventParams{CaseID: caseID, Kind: "exported", Stage: c.Stage, OnDay: authority.Day(now), At: now, Actor: actor.UserID},
