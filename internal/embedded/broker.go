@@ -31,8 +31,9 @@ type BrokerOptions struct {
 	Online  func(device, session string)
 	Offline func(device, session string, goodbye bool)
 
-	MaxClients int          // 0 means 20,000
-	Log        *slog.Logger // nil: slog.Default()
+	MaxClients  int           // 0 means 20,000
+	ConnectTime time.Duration // for TLS and CONNECT together; 0 means 15 s
+	Log         *slog.Logger  // nil: slog.Default()
 }
 
 // Broker is the running broker.
@@ -47,10 +48,7 @@ type Broker struct {
 	stopErr  error // when stopped
 }
 
-const (
-	maxPacket   = 64 << 10
-	connectTime = 15 * time.Second // for TLS and CONNECT together
-)
+const maxPacket = 64 << 10
 
 // StartBroker listens and returns; from then on devices may connect.
 func StartBroker(ctx context.Context, o BrokerOptions) (*Broker, error) {
@@ -62,6 +60,9 @@ func StartBroker(ctx context.Context, o BrokerOptions) (*Broker, error) {
 	}
 	if o.MaxClients == 0 {
 		o.MaxClients = 20_000
+	}
+	if o.ConnectTime == 0 {
+		o.ConnectTime = 15 * time.Second
 	}
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
@@ -89,7 +90,7 @@ func StartBroker(ctx context.Context, o BrokerOptions) (*Broker, error) {
 	b := &Broker{
 		server: mqtt.New(&mqtt.Options{Capabilities: caps, SysTopicResendInterval: 60,
 			Logger: slog.New(errorsOnly{o.Log.Handler()})}), // its warnings print whole packets
-		listener: &guardedListener{Listener: tcp, open: map[net.Conn]struct{}{}, most: o.MaxClients + o.MaxClients/10 + 16},
+		listener: &guardedListener{Listener: tcp, open: map[net.Conn]struct{}{}, most: o.MaxClients + o.MaxClients/10 + 16, patience: o.ConnectTime},
 		ca:       ca.file,
 		stopping: make(chan struct{}),
 		stopped:  make(chan struct{}),
@@ -171,9 +172,11 @@ func (b *Broker) Stop(ctx context.Context) error {
 // open when it is closed.
 type guardedListener struct {
 	net.Listener
+	most     int
+	patience time.Duration
+
 	mu     sync.Mutex
 	open   map[net.Conn]struct{}
-	most   int
 	closed bool
 }
 
@@ -193,7 +196,7 @@ func (l *guardedListener) Accept() (net.Conn, error) {
 			_ = c.Close() // a refused stranger; there is nobody to tell
 			continue
 		}
-		_ = c.SetDeadline(time.Now().Add(connectTime)) // fails only on a closed connection; the broker sets its own after CONNECT
+		_ = c.SetDeadline(time.Now().Add(l.patience)) // fails only on a closed connection; the broker sets its own after CONNECT
 		return g, nil
 	}
 }
