@@ -13,8 +13,7 @@ func Zip(members []struct {
 	var b bytes.Buffer
 	z := &zipWriter{w: &b}
 	for _, m := range members {
-		e := entry{name: m.Name, offset: z.pos, late: isFile(m.Name)}
-		e.crc, e.size = crc32.ChecksumIEEE(m.Body), uint64(len(m.Body))
+		e := entry{name: m.Name, size: uint64(len(m.Body)), crc: crc32.ChecksumIEEE(m.Body), offset: z.pos, late: isFile(m.Name)}
 		z.entries = append(z.entries, e)
 		for _, p := range [][]byte{e.header(), m.Body, e.descriptor()} {
 			if err := z.write(p); err != nil {

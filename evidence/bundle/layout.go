@@ -29,7 +29,7 @@ type entry struct {
 	size   uint64
 	crc    uint32
 	offset uint64
-	late   bool // crc and size follow the bytes: they weren't known before
+	late   bool // the crc follows the bytes: it wasn't known before
 }
 
 func (e entry) flags() uint16 {
@@ -39,17 +39,25 @@ func (e entry) flags() uint16 {
 	return utf8Names
 }
 
+// big says that 32 bits don't hold the member's size or place.
+func (e entry) big() bool { return e.size >= math.MaxUint32 || e.offset >= math.MaxUint32 }
+
 // header goes before the member's bytes.
 func (e entry) header() []byte {
-	crc, size := e.crc, uint32(e.size)
-	if e.late {
+	version, crc, size := uint16(version20), e.crc, uint32(e.size)
+	var extra []byte
+	switch {
+	case e.late && e.big(): // the extra field also keeps unzip from misreading the name
+		version, crc, size = version45, 0, math.MaxUint32
+		extra = put64(put16(nil, zip64Extra, 16), e.size, e.size)
+	case e.late:
 		crc, size = 0, 0
 	}
 	b := []byte("PK\x03\x04")
-	b = put16(b, version20, e.flags(), stored, noTime, noDay)
+	b = put16(b, version, e.flags(), stored, noTime, noDay)
 	b = put32(b, crc, size, size)
-	b = put16(b, uint16(len(e.name)), 0)
-	return append(b, e.name...)
+	b = put16(b, uint16(len(e.name)), uint16(len(extra)))
+	return append(append(b, e.name...), extra...)
 }
 
 // descriptor goes behind the member's bytes.
@@ -58,7 +66,7 @@ func (e entry) descriptor() []byte {
 		return nil
 	}
 	b := put32([]byte("PK\x07\x08"), e.crc)
-	if e.size >= math.MaxUint32 {
+	if e.big() {
 		return put64(b, e.size, e.size)
 	}
 	return put32(b, uint32(e.size), uint32(e.size))
@@ -68,7 +76,7 @@ func (e entry) descriptor() []byte {
 func (e entry) central() []byte {
 	version, size, offset := uint16(version20), uint32(e.size), uint32(e.offset)
 	var extra []byte
-	if e.size >= math.MaxUint32 || e.offset >= math.MaxUint32 {
+	if e.big() {
 		version, size, offset = version45, math.MaxUint32, math.MaxUint32
 		extra = put64(put16(nil, zip64Extra, 24), e.size, e.size, e.offset)
 	}

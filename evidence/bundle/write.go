@@ -150,7 +150,7 @@ func (z *zipWriter) file(ctx context.Context, part part) error {
 		return err
 	}
 	defer body.Close()
-	e := entry{name: part.Name, offset: z.pos, late: true}
+	e := entry{name: part.Name, size: uint64(part.Size), offset: z.pos, late: true}
 	if err := z.write(e.header()); err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func (z *zipWriter) file(ctx context.Context, part part) error {
 		return errors.New("the stored bytes are not the ones recorded")
 	}
 	z.pos += uint64(n)
-	e.size, e.crc = uint64(n), crc.Sum32()
+	e.crc = crc.Sum32()
 	z.entries = append(z.entries, e)
 	return z.write(e.descriptor())
 }

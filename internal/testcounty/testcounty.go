@@ -207,9 +207,17 @@ func (c *County) Carries(eid evidence.ID, m manifest.Manifest, parts [][]byte, c
 	ctx := c.t.Context()
 	u, err := c.Ingest.BeginUpload(ctx, c.station(), eid, m.PartSize, parts)
 	c.must(err)
+	c.Sends(u, content)
+	_, err = c.Ingest.CompleteUpload(ctx, c.station(), u.ID)
+	c.must(err)
+}
+
+// Sends puts the missing parts of an upload to the store.
+func (c *County) Sends(u ingest.Upload, content []byte) {
+	c.t.Helper()
 	for _, p := range u.Missing {
 		off := int64(p.Number-1) * u.PartSize
-		req, err := http.NewRequestWithContext(ctx, http.MethodPut, p.URL, bytes.NewReader(content[off:off+p.Size]))
+		req, err := http.NewRequestWithContext(c.t.Context(), http.MethodPut, p.URL, bytes.NewReader(content[off:off+p.Size]))
 		c.must(err)
 		for k, v := range p.Headers {
 			req.Header[k] = v
@@ -223,8 +231,6 @@ func (c *County) Carries(eid evidence.ID, m manifest.Manifest, parts [][]byte, c
 			c.t.Fatalf("part %d: %s", p.Number, res.Status)
 		}
 	}
-	_, err = c.Ingest.CompleteUpload(ctx, c.station(), u.ID)
-	c.must(err)
 }
 
 // As is a person of a role, for calls beneath the edge; no township is the whole county.
