@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"zhizheng/evidence"
 	"zhizheng/evidence/chain"
@@ -196,6 +197,39 @@ func TestViewsAndDownloadsAreLeaves(t *testing.T) {
 	}
 	if s := strings.Join(told, " "); s != "manifest sealed viewed viewed downloaded downloaded downloaded" {
 		t.Errorf("custody: %s", s)
+	}
+}
+
+// One view stands for half an hour, and for one person, one session, one item.
+func TestHowLongAViewStands(t *testing.T) {
+	c := testcounty.New(t)
+	clock := time.Now()
+	k := evidence.NewKeeper(c.Pool, c.Log, c.Store, func() time.Time { return clock })
+	a, b := c.Seals("a.mp4", []byte("a")), c.Seals("b.mp4", []byte("b"))
+	for _, x := range []struct {
+		after          time.Duration
+		item           evidence.ID
+		actor, session string
+		leaves         int // of the item, so far
+	}{
+		{0, a, "li", "1", 1},
+		{29 * time.Minute, a, "li", "1", 1},
+		{0, a, "li", "2", 2},
+		{0, a, "wu", "1", 3},
+		{0, b, "li", "1", 1},
+		{2 * time.Minute, a, "li", "1", 4}, // 31 minutes after the first
+		{0, a, "li", "2", 4},
+	} {
+		clock = clock.Add(x.after)
+		must(t, k.Viewed(t.Context(), x.item, false, evidence.Act{Actor: x.actor, Session: x.session}))
+		if got := kinds(t, c, x.item)[chain.KindViewed]; got != x.leaves {
+			t.Errorf("%+v: %d leaves", x, got)
+		}
+	}
+	// Another process doesn't know what this one saw: it logs once more rather than once too few.
+	must(t, evidence.NewKeeper(c.Pool, c.Log, c.Store, nil).Viewed(t.Context(), a, false, evidence.Act{Actor: "li", Session: "2"}))
+	if got := kinds(t, c, a)[chain.KindViewed]; got != 5 {
+		t.Errorf("after a restart: %d leaves", got)
 	}
 }
 
