@@ -1,1 +1,118 @@
-export const en: Record<string, string> = {};
+// English, by the Chinese text it stands for. The second table words what the server says in Chinese.
+const texts: Record<string, string> = {
+  // frame
+  "执证": "Zhizheng", "执证首页": "Zhizheng, start page", "导航": "Navigation", "主菜单": "Main menu", "打开菜单": "Open menu", "关闭菜单": "Close menu", "跳到正文": "Skip to content",
+  "证据": "Evidence", "证据库": "Evidence library", "办案": "Casework", "案件": "Cases", "装备与经费": "Equipment and money", "装备": "Devices", "拒收报文": "Refused messages",
+  "经费台账": "Budget ledger", "组织": "Organisation", "执法人员": "Officers", "权力事项": "Power items", "乡镇与部门": "Townships", "可信": "Trust", "证据册": "Evidence log",
+  "全县": "Whole county", " 等 {{n}} 处": " and others, {{n}} in all", "无乡镇范围": "No township", "浅色": "Light", "深色": "Dark", "修改密码": "Change password", "退出登录": "Sign out",
+  "{{name}}，{{place}}，{{role}}：账号菜单": "{{name}}, {{place}}, {{role}}: account menu", "返回": "Back", "示例数据 · 人员与村名虚构": "Demo data · people and places invented",
+  "搜索": "Search", "案号、案由": "Case number, title", "编号、序列号": "Serial number", "文件名、编号、记录仪": "File name, number, recorder", "证据册状态未知": "State of the log unknown",
+  "证据册停签：{{why}}": "Log stopped signing: {{why}}", "证据册 {{n}} 页 · 存证点 {{ago}}": "Log {{n}} leaves · checkpoint {{ago}}", "没有这个页面": "No such page", "回到首页": "To the start page",
+
+  // failures, lists, small parts
+  "连不上服务器": "The server can't be reached", "请检查网络或服务器是否在运行。": "Check the network, and whether the server is running.", "稍后重试": "try again later", "重试": "Try again",
+  "页面出错": "This page failed", "可以：{{next}}": "What can be done: {{next}}", "请求号": "Request", "链接已复制，含当前筛选和位置": "Link copied, with filters and position",
+  "浏览器不允许复制，请从地址栏复制": "The browser refuses to copy; copy from the address bar", "复制链接": "Copy link", "已复制": "Copied", "浏览器不允许复制，请手动选中": "The browser refuses to copy; select the text",
+  "乡镇：全部": "Township: all", "清除筛选": "Clear filters", "载入更多": "Load more", "取消": "Cancel", "确定": "OK", "保存": "Save", "添加": "Add", "停止": "Stop", "操作": "Actions", "理由": "Reason", "说明": "Note",
+  "2 到 200 字": "2 to 200 characters", "2 到 120 字": "2 to 120 characters", "{{n}} 条": "{{n}} records", "{{n}} 件": "{{n}}", "{{n}} 台": "{{n}} devices", "{{n}} 个": "{{n}}",
+  "日期": "Date", "时间": "Time", "状态": "Status", "类型": "Kind", "类别": "Kind", "种类": "Kind", "编号": "Number", "名称": "Name", "姓名": "Name", "单位": "Unit", "文件": "File", "大小": "Size", "原因": "Reason", "来源": "From", "主题": "Topic",
+  "乡镇": "Township", "乡镇 / 部门": "Township", "镇": "Town", "乡": "Township", "街道": "Subdistrict", "县级部门": "County department", "县": "County", "区划代码": "Code", "去看": "See", "人员": "Officers", "事项": "Power items",
+
+  // sign-in
+  "执证 · 乡镇执法证据平台": "Zhizheng · evidence of township law enforcement", "影像一入站，指纹先入册；封存之后，谁也改不了一个字节。": "Docked footage is in the log by its fingerprint first; once sealed, nobody changes a byte.",
+  "谁看过、谁导出、用于哪个案件，每一步都有册页。": "Who saw it, who exported it, for which case: every step is a leaf of the log.", "证据包离线可验，不必相信本平台。": "A bundle is verified offline, without trusting this platform.",
+  "登录": "Sign in", "正在用一次性链接登录…": "Signing in by the one-time link…", "用户名": "User name", "请输入用户名": "Enter your user name", "密码": "Password", "请输入密码": "Enter your password",
+  "没有账号或忘记密码：请联系本县系统管理员。离开 30 分钟后须重新登录。": "No account, or the password is forgotten: ask the county's administrator. After 30 idle minutes you sign in again.",
+  "设置密码": "Set a password", "现密码（由一次性链接进入的不必填）": "Current password (not needed after a one-time link)", "现密码": "Current password", "请输入现密码": "Enter your current password",
+  "新密码（至少 12 位，不含用户名）": "New password (12 characters or more, without the user name)", "至少 12 位": "12 characters or more", "再输一次": "Once more", "两次输入不一致": "The two differ",
+
+  // evidence
+  "影像": "Footage", "文件 / 编号": "File / number", "判定": "Finding", "记录仪": "Recorder", "录制时间": "Recorded", "封存时间": "Sealed", "未关联": "None", "指纹已入册": "Fingerprint logged",
+  "筛选后 {{n}} 条": "{{n}} records match", "已载入 {{n}} 条": "{{n}} records loaded", "打印目录": "Print list", "状态：全部": "Status: all", "判定：全部": "Finding: all", "影像待传": "Footage pending", "已封存": "Sealed", "校验不符": "Digest differs",
+  "完好": "Sound", "截断": "Truncated", "损坏": "Damaged", "加密": "Encrypted", "非影像": "Not footage", "空文件": "Empty", "附属文件": "Sidecar", "未判定": "Unknown", "待判定": "To be looked at", "受限": "Restricted",
+  "录制日期": "Date of recording", "录制起": "Recorded from", "录制止": "to", "记录仪编号": "Recorder's number", "文件名、编号": "File name, number", "排序：录制时间 新→旧": "Newest recording first",
+  "没有符合筛选的证据": "No evidence matches", "放宽或清除筛选后再看。": "Widen or clear the filters.", "还没有证据": "No evidence yet",
+  "把记录仪放回采集站，或在采集站电脑上运行 zhizheng-dock；指纹几秒内就会出现在这里。": "Put a recorder into its dock, or run zhizheng-dock at the station; fingerprints appear here within seconds.",
+  "证据目录（已载入 {{n}} 条，{{time}} 打印）": "Evidence list ({{n}} records loaded, printed {{time}})", "打印本页": "Print this page", "下载原件（记入保管链）": "Download the original (goes into the custody log)",
+  "更多操作": "More", "据此立案": "Open a case", "册页与回执": "Leaves and receipt", "存储核对": "Store check", "存储写入时逐片核对摘要": "digest of each part checked as it was written", "封存前重读全部字节": "all bytes read again before sealing",
+  "关联": "Links", "保管链": "Chain of custody", "保管链，新的在前": "Chain of custody, newest first", "还有更新的记录，继续载入": "There are newer entries: load them", "查看案件": "See the case",
+  "指纹已于 {{time}} 入册，影像还在采集站。到齐后自动核对、封存，本页会自己更新。": "Its fingerprint has been in the log since {{time}}; the footage is still at the station. It is checked and sealed when it arrives, and this page follows.",
+  "正在读取影像信息": "Reading the media's facts", "这个文件不能作为影像播放": "This file can't be played as footage", "已封存；影像信息由后台读取，稍后自动出现。": "Sealed. The media's facts are being read and will appear here.", "文件已按原样封存，字节未变。": "The file is sealed as it came, not a byte changed.",
+  "未登记的记录仪": "not registered", "清单没有写明": "not said in the manifest", "购置": "Bought", "采集站": "Docking station", "录制": "Recorded", "文件名时间": "Time in the file name", "影像自报位置": "Position (claimed)", "影像自报设备": "Device (claimed)",
+  "指纹入册": "Fingerprint logged", "封存": "Sealed", "锁定至": "Locked until", "保全": "Legal hold", "未保全": "none", "保全中": "On hold", "保全排队中": "being set", "正在解除": "being lifted",
+  "回执还没有好": "The receipt isn't ready", "存证点还没有盖到这一页，请稍后再取。": "No checkpoint covers this leaf yet. Try again in a moment.", "回执已下载；用 zhizheng-verify 离线可验": "Receipt saved; zhizheng-verify checks it offline", "等存证点…": "Waiting for the checkpoint…", "下载回执": "Receipt",
+  "设置保全": "Legal hold set", "设置保全_act": "Set a legal hold", "设置保全…": "Set a legal hold…", "解除保全": "Legal hold lifted", "解除保全_act": "Lift the legal hold", "解除保全…": "Lift the legal hold…", "标记误录，限制查看": "Marked as recorded by mistake, restricted", "标记误录，限制查看_act": "Mark as recorded by mistake", "标记误录，限制查看…": "Mark as recorded by mistake…", "解除受限": "Lift the restriction", "解除受限…": "Lift the restriction…",
+  "保全期间任何人都不能让它到期；由后台交存储锁定，完成后入册。": "Nothing under a hold may expire. The store is told to lock it; that it did is a leaf of its own.", "只限制查看，什么也不删除；理由记入保管链。": "It only restricts who may look; nothing is deleted. The reason goes into the custody log.", "理由记入保管链。": "The reason goes into the custody log.",
+
+  // digests
+  "摘要": "Digests", "在本机校验": "Verify here", "校验手头文件": "Verify a file", "复制 SHA-256": "Copy SHA-256", "分片合成": "Composite", "校验进度": "Progress", "平台上的封存原件": "the sealed original",
+  "正在本机计算：{{what}}，{{done}} / {{total}}": "Hashing on this machine: {{what}}, {{done}} / {{total}}", "一致：{{what}}的摘要与册中指纹相同（{{size}}，{{s}} 秒，在本机算出）": "Agrees: {{what}} has the digest that is in the log ({{size}}, {{s}} s, computed here)",
+  "不一致：{{what}}不是这份原件，或已被改动": "Differs: {{what}} is not this original, or was changed", "影像还没到：指纹已入册，影像到后自动核对并封存。手头文件现在就可以校验。": "The footage hasn't arrived: its fingerprint is in the log. A file at hand can be verified now.",
+  "本机校验未能启动": "The check didn't start", "浏览器未能运行校验程序。": "The browser couldn't run the hashing program.", "刷新页面，或改用离线校验工具 zhizheng-verify": "reload the page, or use the offline verifier zhizheng-verify", "读取中断": "Reading broke off",
+
+  // player
+  "影像 {{name}}": "Footage {{name}}", "播放；查看将记入保管链": "Play; the view goes into the custody log", "播放（查看记入保管链）": "Play (goes into the custody log)", "浏览器不能播放这个文件。": "This browser can't play the file.", "浏览器不能播放这个文件（{{codec}}）。": "This browser can't play the file ({{codec}}).",
+  "浏览器能读出这个文件，但不能解码画面（{{codec}}）。": "The browser reads the file but can't decode its picture ({{codec}}).", "读取中断：服务器没有给出影像内容。": "Reading broke off: the server didn't send the footage.", "原件没有问题时，可下载后用专用播放器打开；摘要见右侧。": "The original may be sound: download it and use another player. Its digest is beside this.",
+  "先播放到要截图的画面": "Play to the picture first", "截图已保存到本机；截图不是原件，原件未变": "Still saved on this machine; it is no original, the original is unchanged", "浏览器不允许全屏": "The browser refuses full screen",
+  "帧 {{n}}": "frame {{n}}", "已确认": "confirmed", "播放速度": "Speed", "按键说明": "Keys", "播放位置": "Position", "选段 {{from}} – {{to}}": "Range {{from}} – {{to}}", "清除选段": "Clear the range", "删除标记 {{at}}": "Remove marker {{at}}",
+  "标记只在链接里，复制链接即可交给别人；原件不变。": "Markers live in the link: copy it to hand them on. The original is unchanged.",
+  "空格": "Space", "播放 / 暂停": "Play / pause", "上一帧": "Frame back", "下一帧": "Frame on", "后退 1 秒": "Back 1 s", "前进 1 秒": "On 1 s", "后退 10 秒": "Back 10 s", "前进 10 秒": "On 10 s", "减速，再按倒退": "Slower, then back", "暂停，速度复原": "Pause, normal speed",
+  "播放，再按加速": "Play, then faster", "选段起点": "Range starts", "选段止点": "Range ends", "在此做标记": "Marker here", "上一标记": "Marker before", "下一标记": "Next marker", "到开头": "To the start", "到结尾": "To the end", "截图": "Still picture", "全屏": "Full screen", "静音 / 开声": "Sound on / off",
+
+  // cases
+  "案号": "Case number", "案由": "Title", "方式": "Mode", "进度": "Stage", "期限": "Due", "立案日期": "Filed on", "进度：全部": "Stage: all", "在办": "Open", "已结": "Closed", "逾期 {{n}} 天": "{{n}} days late", "剩 {{n}} 天": "{{n}} days left",
+  "没有符合筛选的案件": "No case matches", "还没有案件": "No cases yet", "立案需要一项本乡镇有效的权力事项和两名持证执法人员。": "A case needs a power item in force for the township and two certified officers.",
+  "立案": "Filed", "立案_act": "File a case", "立案登记": "Filing", "请选择乡镇": "Choose a township", "先选乡镇": "Choose a township first", "只有在行为当日对本乡镇有效的事项才能立案（R01）。": "Only an item in force for the township on the day of the act can be filed (R01).", "请选择权力事项": "Choose a power item", "选择事项": "Choose an item", "已收回或未生效": "taken back or not in force",
+  "执法人员（两名以上）": "Officers (two or more)", "须有两名以上证件当日有效的执法人员（R02）。": "Two or more officers whose certificates are valid on the day (R02).", "请选择执法人员": "Choose officers", "选择执法人员": "Choose officers", "证件无效": "Certificate not valid",
+  "行为发生日期": "Day of the act", "地点": "Place", "简要情况": "In short", "证据 {{id}} 的证明目的": "What evidence {{id}} is to prove", "查看这份证据": "See this evidence", "例：当事人在河道内堆放砂石的现场全貌": "e.g. the whole scene of gravel piled up in the river bed",
+  "调查取证": "Investigation", "法制审核": "Legal review", "告知": "Notice", "处罚决定": "Decision", "执行": "Execution", "结案": "Closed", "承办": "handled by", "打印卷宗目录": "Print file list", "导出证据包": "Bundle exported", "导出证据包_act": "Export bundle",
+  "证据包开始下载；导出记入每份证据的保管链": "The download begins; the export goes into each item's custody log", "案件还没有证据": "The case has no evidence yet", "从证据库添加，并写明每件证据的证明目的。": "Add it from the library, and say what each item is to prove.", "文件与证明目的": "File and purpose", "证明目的：{{p}}": "To prove: {{p}}",
+  "解除": "Unlink", "解除关联": "Unlink", "解除关联 {{name}}": "Unlink {{name}}", "证据本身不变，解除的理由记入保管链。": "The evidence itself stays as it is; the reason goes into the custody log.", "案情": "The case", "决定": "Decision", "罚款": "Fine", "下一步": "Next", "进入“{{name}}”": "To “{{name}}”", "承办人员": "Handlers", "执法证": "Certificate",
+  "时间线": "Course", "有册页号的可验": "entries with a leaf can be verified", "决定内容": "Decision", "请写明决定": "Write down the decision", "罚款（元，没有可不填）": "Fine (yuan, if any)", "金额如 1200 或 1200.50": "An amount such as 1200 or 1200.50",
+  "添加证据到 {{number}}": "Add evidence to {{number}}", "选择证据": "Choose evidence", "本乡镇没有符合的证据": "No evidence of this township matches", "已在本案": "in this case", "证明目的": "To prove",
+
+  // devices
+  "执法记录仪": "Body-worn recorder", "计算机": "Computer", "打印机": "Printer", "其他": "Other", "在线": "Online", "离线": "Offline", "不在线": "Not online", "从未报到": "Never reported", "空闲": "Idle", "录制中": "Recording", "在站": "Docked", "充电": "Charging", "打印中": "Printing", "上传中": "Uploading", "关机": "Off", "故障": "Fault",
+  "型号": "Model", "持有人": "Holder", "连接": "Connection", "最近数据": "Last data", "最近归站": "Last dock", "最近上传": "Last upload", "电量": "Battery", "电量 · 存储": "Battery · storage", "存储已用": "Storage used", "已用 {{n}}%": "{{n}}% used", "实时": "Live", "实时中断，正在重连": "Live view lost, reconnecting", "连接中": "Connecting",
+  "编号、持有人、型号": "Number, holder, model", "类型：全部": "Kind: all", "连接：全部": "Connection: all", "没有符合筛选的装备": "No device matches", "还没有装备": "No devices yet", "装备由购置记账或盘点登记后出现在这里。": "A device appears here once its purchase is posted or stock-taking registers it.",
+  "它录的证据": "Its evidence", "现在": "Now", "购置与资金来源": "Purchase and funding", "资金来源": "Funding", "购置日期": "Bought on", "价格": "Price", "{{y}} 年记账": "Posting of {{y}}", "经费": "Budget", "{{town}} {{y}} 年执法经费": "{{town}}, budget of {{y}}", "不是用本乡镇执法经费购置的，因此没有记账。": "Not bought from this township's budget: there is no posting.",
+  "登记": "Registry", "系统编号": "System number", "设备与采集站发来、但没有通过检查的报文": "What devices and stations sent and checks refused", "没有拒收的报文": "No message was refused", "这是正常的样子。": "This is what normal looks like.",
+
+  // budget
+  "{{y}} 年执法经费": "Budget of {{y}}", "{{town}} · {{y}} 年执法经费": "{{town}} · budget of {{y}}", "单位 万元 · 每年每乡镇 2–5 万元，公式见各乡镇": "in 10,000 yuan · 2 to 5 a township and year; each page shows its formula", "单位 万元": "in 10,000 yuan", "上一年": "Year before", "下一年": "Next year", "年度": "Year", "{{y}} 年还没有核定额度": "No allotment for {{y}}", "或不在您的乡镇范围内。": "Or the township is outside your scope.",
+  "核定": "Allotted", "已付": "Spent", "可用": "Left", "各乡镇经费": "Budget by township", "执行进度": "Spent so far", "年初核定": "Allotment", "核定公式": "Formula", "万元": "× 10,000 yuan", "余额": "Balance", "已付 {{a}} + 可用 {{b}} = {{c}}": "spent {{a}} + left {{b}} = {{c}}", "按科目": "By account", "科目": "Account", "元": "yuan",
+  "打印台账": "Print ledger", "记一笔": "New posting", "记账": "Posting", "记账_act": "Post", "摘要_memo": "What for", "只增不改，错账冲销": "append-only; mistakes are reversed", "{{y}} 年还没有记账": "Nothing posted in {{y}}", "分录": "Lines", "册页": "Leaf", "冲销另一笔": "reverses another", "已被冲销": "reversed", "等 {{n}} 台": "{{n}} in all",
+  "冲销": "Reverse", "冲销 {{memo}}": "Reverse {{memo}}", "冲销：{{memo}}": "Reverse: {{memo}}", "原记账不改，另记一笔相反的分录。": "The posting stays; its opposite is posted.", "{{town}}：记一笔": "{{town}}: new posting", "{{y}} 年可用 {{n}} 万元。记账只增不改，每笔入册。": "{{n}} × 10,000 yuan left in {{y}}. Postings are append-only, each is a leaf.",
+  "请写摘要": "Write what it is", "例：购执法记录仪 2 台": "e.g. two body-worn recorders bought", "所购装备（可不填）": "Devices bought (optional)", "请选择科目": "Choose an account", "第 {{n}} 行科目": "Account of line {{n}}", "贷": "Cr", "借": "Dr", "第 {{n}} 行金额（元）": "Amount of line {{n}} (yuan)", "删去第 {{n}} 行": "Remove line {{n}}", "加一行": "Add a line",
+  "借方 {{a}} 元，贷方 {{b}} 元：": "Debit {{a}}, credit {{b}} yuan: ", "平": "balanced", "不平，还不能记账": "not balanced, can't be posted",
+
+  // authority
+  "有效期起": "Valid from", "有效期止": "Valid to", "今日可否办案": "May act today", "证件有效": "Certificate valid", "已载入 {{n}} 人": "{{n}} loaded", "姓名、执法证号": "Name, certificate", "没有符合的执法人员": "No officer matches",
+  "领域": "Field", "原主管部门": "Department", "起": "From", "止": "To", "今日": "Today", "有效": "In force", "无效": "Not in force", "未下放": "Not handed down", "本乡镇的事项": "the township's items", "全县目录；选一个乡镇看它的方式与起止": "The county's list; choose a township for mode and dates", "事项、法律、编号": "Item, law, number", "没有符合的权力事项": "No power item matches",
+
+  // log
+  "停签：{{why}}": "Stopped signing: {{why}}", "正常签署": "Signing", "下载公钥": "Download key", "下载存证点": "Download checkpoint", "最新存证点": "Latest checkpoint", "复制存证点": "Copy the checkpoint", "公钥": "Public key", "复制公钥": "Copy the key", "来源名": "Origin", "校验公钥": "Verifier key", "树根": "Root",
+  "公钥要从平台以外的渠道核对。离线校验：": "Compare the key by a way that isn't this platform. To verify offline:", "证据包": "bundle", "页": "leaves", "已签到": "Signed up to", "还有 {{n}} 页等下一个存证点": "{{n}} wait for the next checkpoint", "全部已签": "all signed", "存证点": "Checkpoint",
+  "存储": "Store", "已证实": "Attested", "封存前重读": "Re-read before sealing", "独立客户端试过：锁定、覆盖、校验都有效": "An independent client tried it: locks, overwriting, part digests", "存储没有证实，逐件重读后才封存": "Not attested: each object is read back before it is sealed",
+  "查一个文件": "Is this file in the log?", "只在本机计算摘要，文件不上传": "hashed on this machine, never uploaded", "把文件拖到这里": "Drop a file here", "选择文件": "Choose a file", "或粘贴 SHA-256": "or paste a SHA-256", "在册": "In the log", "不在册": "Not found", "{{s}} 秒": "{{s}} s",
+  "您能看到的范围内没有这个摘要：内容已改动、另有来源或不在您的乡镇，不作判断。": "No such digest in what you may see: changed, from elsewhere, or another township's. No verdict beyond that.", "新的在前；只列种类、时间和散列，内容受各自权限保护": "newest first; kind, time and hash only", "按页码查找": "Find a leaf by its number", "页码": "Leaf number", "散列": "Hash", "更早的页": "Earlier leaves",
+
+  // kinds of leaves
+  "同一计数出现两份影像清单": "Two manifests for one counter", "同一影像以另一文件名出现": "The same bytes under another name", "封存入库": "Sealed", "复核：重读字节，摘要一致": "Read again, digests agree", "复核：重读字节，摘要不一致": "Read again, digests differ", "查看": "Viewed", "下载": "Downloaded", "关联案件": "Linked to a case", "解除案件关联": "Unlinked from a case",
+  "保全已由存储确认": "Legal hold confirmed by the store", "延长留存期限": "Retention extended", "开始上传影像": "Upload started", "办案环节推进": "Case moved on", "作出处罚决定，冻结证据": "Decided, evidence frozen", "导出案件证据包": "Case bundle exported", "核定额度": "Allotment set", "拒绝记账": "Posting refused",
+  "设备密钥登记": "Device key enrolled", "设备密钥吊销": "Device key revoked", "权力事项下放": "Power item handed down", "权力事项收回": "Power item taken back", "设备签名状态": "Signed device state", "存储探测": "Store probed", "全册核验": "Log audited", "可信时间戳": "Trusted timestamp",
+};
+
+/** Words of the server: roles, stages, modes, funding, accounts, titles of refusals. */
+const words: Record<string, string> = {
+  "案件审核": "Case reviewer", "装备管理": "Equipment manager", "财务": "Finance", "乡镇负责人": "Township head", "县领导": "County leader", "执法监督": "Supervisor", "档案管理": "Archivist", "系统管理": "Administrator",
+  "不予处罚": "No penalty", "移送": "Transferred", "撤销立案": "Withdrawn", "关联证据": "Evidence linked", "解除证据关联": "Evidence unlinked",
+  "法定": "Statutory", "赋权": "Delegated", "委托": "Entrusted",
+  "其他装备": "Other equipment", "乡镇经费记账": "Township budget", "建账前存量": "Owned before the ledger", "县级配发": "Issued by the county", "专项资金": "Special funds", "接受捐赠": "Donated", "待补资金来源": "Funding to be supplied",
+  "年度核定额度": "Yearly allotment", "执法记录仪购置": "Recorders bought", "采集站购置": "Docking stations bought", "计算机购置": "Computers bought", "打印机购置": "Printers bought", "其他执法装备购置": "Other equipment bought", "执法服装": "Uniforms", "装备维修": "Repairs", "耗材与印刷": "Supplies and printing",
+  "业务培训": "Training", "网络与通信": "Network", "其他执法支出": "Other expense", "罚没收入（须全额上缴国库，不得入账）": "Fines (go to the treasury, never into this ledger)",
+  "请求内容有误": "The request is wrong", "请先登录": "Sign in first", "没有这项权限": "Not permitted", "没有找到": "Not found", "与已有内容冲突": "Conflicts with what is there", "内容太大": "Too large", "依规定不能办理": "The rules refuse this", "服务暂时不可用": "Unavailable for the moment", "操作过于频繁": "Too many attempts", "存储空间已满": "The store is full", "服务器内部错误": "Internal error",
+};
+
+export const en: Record<string, string> = { ...texts, ...words };
+export const serverWords = words;

@@ -107,8 +107,8 @@ function Who() {
   const signOut = async () => {
     try {
       await unwrap(client.DELETE("/api/v1/session"));
+      await navigate({ to: "/sign-in" }); // first: what is still on the screen would ask again
       queries.clear();
-      await navigate({ to: "/sign-in" });
     } catch (e) {
       void message.error(e instanceof Error ? e.message : String(e));
     }
@@ -122,9 +122,10 @@ function Who() {
         { type: "divider" },
         { key: "out", danger: true, label: t("退出登录"), onClick: () => void signOut() },
       ] }}>
-        <button type="button" aria-label={t("{{name}}，{{place}}，{{role}}：账号菜单", { name: s.name, place, role: t(s.role_name) })}>
+        <button type="button">
+          <span className="visually-hidden">{t("{{name}}，{{place}}，{{role}}：账号菜单", { name: s.name, place, role: t(s.role_name) })}</span>
           <span className="face" aria-hidden>{s.name.slice(0, 1)}</span>
-          <span className="label cut"><b className="cut">{s.name}</b><br /><span className="sub">{place} · {t(s.role_name)}</span></span>
+          <span className="label cut" aria-hidden><b className="cut">{s.name}</b><br /><span className="sub">{place} · {t(s.role_name)}</span></span>
         </button>
       </Dropdown>
     </div>

@@ -10,7 +10,7 @@ const common = { borderRadius: 6, borderRadiusLG: 8, borderRadiusSM: 4, controlH
 export const themes: Record<Mode, ThemeConfig> = {
   light: {
     algorithm: theme.defaultAlgorithm,
-    token: { ...common, colorPrimary: "#0958d9", colorInfo: "#0958d9", colorLink: "#0958d9", colorSuccess: "#237804", colorError: "#cf1322", colorWarning: "#ad4e00",
+    token: { ...common, colorPrimary: "#0958d9", colorInfo: "#0958d9", colorLink: "#0958d9", colorPrimaryHover: "#003eb3", colorLinkHover: "#003eb3", colorSuccess: "#237804", colorError: "#cf1322", colorWarning: "#ad4e00",
       colorText: "#1f2329", colorTextSecondary: "#4b5563", colorTextTertiary: "#646a73", colorTextPlaceholder: "#646a73",
       colorTextDisabled: "rgba(0,0,0,.56)", colorBorder: "#d0d5dc", colorBorderSecondary: "#e3e6eb", colorBgLayout: "#f5f6f8" },
   },
@@ -20,6 +20,7 @@ export const themes: Record<Mode, ThemeConfig> = {
       colorText: "#e6e8eb", colorTextSecondary: "#b7bdc6", colorTextTertiary: "#a0a7b1", colorTextPlaceholder: "#a0a7b1",
       colorTextDisabled: "rgba(255,255,255,.6)", colorBgLayout: "#14171b", colorBgContainer: "#1c2026", colorBgElevated: "#242930",
       colorBorder: "#454c56", colorBorderSecondary: "#31373f", colorPrimaryText: "#7ab0ff", colorErrorText: "#ff8a84" },
+    components: { Button: { colorPrimaryHover: "#1554ad", defaultHoverColor: "#7ab0ff", defaultHoverBorderColor: "#7ab0ff" } },
   },
 };
 

@@ -60,8 +60,8 @@ export function bytes(n: number): string {
   do {
     n /= 1024;
     i++;
-  } while (n >= 1024 && i < u.length - 1);
-  return `${n < 10 ? n.toFixed(1) : Math.round(n)} ${u[i]}`;
+  } while (n >= 1023.5 && i < u.length - 1);
+  return `${n < 9.95 ? n.toFixed(1) : Math.round(n)} ${u[i]}`;
 }
 
 export function count(n?: number): string {
@@ -78,9 +78,11 @@ export function yuan(fen: number): string {
   return (fen / 100).toLocaleString("zh-CN", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 }
 
-/** parseYuan reads an amount typed in 元 into fen without passing through floating point; undefined when it isn't one. */
+/** parseYuan reads an amount typed in 元 into fen without passing through floating point; undefined when it isn't one.
+ * Commas only group thousands, so that "1,5" isn't taken for fifteen. Full-width digits and signs are what an input method types. */
 export function parseYuan(s: string): number | undefined {
-  const m = /^(-?)(\d{1,10})(?:\.(\d{1,2}))?$/.exec(s.trim().replace(/[,，\s]/g, ""));
+  const plain = s.normalize("NFKC").replace(/\s/g, "");
+  const m = /^(-?)(\d{1,10})(?:\.(\d{1,2}))?$/.exec(/^-?\d{1,3}(,\d{3})+(\.|$)/.test(plain) ? plain.replace(/,/g, "") : plain);
   if (!m) return undefined;
   const fen = Number(m[2]) * 100 + Number((m[3] ?? "").padEnd(2, "0") || 0);
   return m[1] ? -fen : fen;

@@ -1,6 +1,6 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 import { Problem, toProblem } from "../api/client";
-import type { HashJob, HashNews } from "./hash.worker";
+import type { HashJob, HashNews } from "./hash";
 
 export type HashState = { at: "idle" } | { at: "running"; done: number; total: number; started: number } | { at: "done"; sha256: string; size: number; ms: number } | { at: "failed"; error: Problem };
 

@@ -114,7 +114,7 @@ function Postings({ y }: { y: BudgetYear }) {
     <Card title={t("记账")} meta={t("只增不改，错账冲销")} flush>
       {q.error ? <ProblemView error={q.error} retry={() => void q.refetch()} /> : q.isPending ? <div className="in"><Skeleton active /></div> : shown.length === 0 ? <Empty title={t("{{y}} 年还没有记账", { y: y.year })} /> : (
         <div className="scrollx" tabIndex={0} role="region" aria-label={t("记账")}><table className="plain postings">
-          <thead><tr><th>{t("日期")}</th><th>{t("摘要")}</th><th>{t("分录")}</th><th>{t("装备")}</th><th className="num">{t("元")}</th><th>{t("册页")}</th><th><span className="visually-hidden">{t("操作")}</span></th></tr></thead>
+          <thead><tr><th>{t("日期")}</th><th>{t("摘要", { context: "memo" })}</th><th>{t("分录")}</th><th>{t("装备")}</th><th className="num">{t("元")}</th><th>{t("册页")}</th><th><span className="visually-hidden">{t("操作")}</span></th></tr></thead>
           <tbody>{shown.map((p) => (
             <tr key={p.id} ref={p.id === posting ? mark : undefined} className={p.id === posting ? "marked" : ""} aria-current={p.id === posting ? "true" : undefined}>
               <td className="nowrap">{p.date}</td>

@@ -52,9 +52,10 @@ export function CaseNew() {
   });
   return (
     <>
-      <PageHead title={t("立案")} />
+      <PageHead title={t("立案", { context: "act" })} />
       <div className="body" style={{ maxWidth: 860 }}>
         <Card title={t("立案登记")}>
+          {[towns, items, officers].map((q, i) => q.error && <div key={i} style={{ marginBottom: 16 }}><ProblemView error={q.error} retry={() => void q.refetch()} /></div>)}
           <Form form={form} layout="vertical" initialValues={{ township: s.township ?? only, occurred_on: dayjs(today()) }} onFinish={(v) => open.mutate(v)} scrollToFirstError>
             <Form.Item name="township" label={t("乡镇")} rules={[{ required: true, message: t("请选择乡镇") }]}>
               <Select showSearch={{ optionFilterProp: "label" }} loading={towns.isPending} placeholder={t("先选乡镇")} options={towns.data?.map((x) => ({ value: x.code, label: x.name }))} onChange={() => form.setFieldsValue({ power_item: undefined as unknown as string, officers: [] })} />
@@ -77,7 +78,7 @@ export function CaseNew() {
             <Form.Item name="summary" label={t("简要情况")}><Input.TextArea rows={3} maxLength={2000} /></Form.Item>
             {s.evidence && <Form.Item name="purpose" label={t("证据 {{id}} 的证明目的", { id: s.evidence })} extra={<Link to="/evidence/$id" params={{ id: s.evidence }} search={{}}>{t("查看这份证据")}</Link>} rules={[{ required: true, whitespace: true, min: 2, max: 200, message: t("2 到 200 字") }]}><Input maxLength={200} placeholder={t("例：当事人在河道内堆放砂石的现场全貌")} /></Form.Item>}
             {open.error && <div style={{ marginBottom: 16 }}><ProblemView error={open.error} /></div>}
-            <div className="row"><Button type="primary" htmlType="submit" loading={open.isPending}>{t("立案")}</Button><Button onClick={() => void navigate({ to: "/cases", search: {} })}>{t("取消")}</Button></div>
+            <div className="row"><Button type="primary" htmlType="submit" loading={open.isPending}>{t("立案", { context: "act" })}</Button><Button onClick={() => void navigate({ to: "/cases", search: {} })}>{t("取消")}</Button></div>
           </Form>
         </Card>
       </div>

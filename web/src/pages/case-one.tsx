@@ -51,8 +51,8 @@ function File({ c }: { c: Case }) {
           <CopyLink />
           <Button icon={<PrinterOutlined />} onClick={() => print()}>{t("打印卷宗目录")}</Button>
           {may("evidence:export") && (exhibits.length > 0
-            ? <a href={`/api/v1/cases/${encodeURIComponent(c.id)}/bundle`} download onClick={() => void message.info(t("证据包开始下载；导出记入每份证据的保管链"))} className="btn primary" role="button"><ExportOutlined aria-hidden /> {t("导出证据包")}</a>
-            : <Button type="primary" icon={<ExportOutlined />} disabled title={t("案件还没有证据")}>{t("导出证据包")}</Button>)}
+            ? <a href={`/api/v1/cases/${encodeURIComponent(c.id)}/bundle`} download onClick={() => void message.info(t("证据包开始下载；导出记入每份证据的保管链"))} className="btn primary" role="button"><ExportOutlined aria-hidden /> {t("导出证据包", { context: "act" })}</a>
+            : <Button type="primary" icon={<ExportOutlined />} disabled title={t("案件还没有证据")}>{t("导出证据包", { context: "act" })}</Button>)}
         </div>
       </div>
       <div className="card" style={{ borderRadius: 0, borderWidth: "0 0 1px", padding: "16px 16px 12px" }}>

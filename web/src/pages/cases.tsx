@@ -55,7 +55,7 @@ export function CaseList() {
     <>
       <PageHead title={t("案件")} meta={total !== undefined ? t("{{n}} 件", { n: count(total) }) : undefined}>
         <CopyLink />
-        {may("case:write") && <Button type="primary" icon={<PlusOutlined />} onClick={() => void navigate({ to: "/cases/new", search: { township: s.township } })}>{t("立案")}</Button>}
+        {may("case:write") && <Button type="primary" icon={<PlusOutlined />} onClick={() => void navigate({ to: "/cases/new", search: { township: s.township } })}>{t("立案", { context: "act" })}</Button>}
       </PageHead>
       <div className="filters">
         <TownshipFilter value={s.township} onChange={(township) => set({ township })} />

@@ -179,7 +179,7 @@ function AskReason({ e, what, onClose }: { e: Evidence; what: "hold" | "lift" | 
   });
   const titles = { hold: "设置保全", lift: "解除保全", restrict: "标记误录，限制查看", open: "解除受限" };
   return (
-    <Modal open title={t(titles[what])} footer={null} onCancel={onClose} destroyOnHidden>
+    <Modal open title={t(titles[what], { context: "act" })} footer={null} onCancel={onClose} destroyOnHidden>
       <p className="sub" style={{ marginBottom: 12 }}>{what === "hold" ? t("保全期间任何人都不能让它到期；由后台交存储锁定，完成后入册。") : what === "restrict" ? t("只限制查看，什么也不删除；理由记入保管链。") : t("理由记入保管链。")}</p>
       <Form layout="vertical" onFinish={(v: { reason: string }) => act.mutate(v)}>
         <Form.Item name="reason" label={t("理由")} rules={[{ required: true, whitespace: true, min: 2, max: 200, message: t("2 到 200 字") }]}><Input.TextArea rows={3} maxLength={200} showCount /></Form.Item>

@@ -115,7 +115,7 @@ function Leaves({ size }: { size: number }) {
     <Card title={t("册页")} meta={t("新的在前；只列种类、时间和散列，内容受各自权限保护")} flush acts={<Input.Search aria-label={t("按页码查找")} placeholder={t("页码")} style={{ width: 150 }} allowClear onSearch={(v) => { const n = Number(v.replace(/[,，\s]/g, "")); void navigate({ to: "/log", search: v && Number.isInteger(n) && n >= 0 ? { at: n } : {} }); }} />}>
       {q.error ? <div className="in"><ProblemView error={q.error} retry={() => void q.refetch()} /></div> : q.isPending ? <div className="in"><Skeleton active /></div> : (
         <div className="scrollx" tabIndex={0} role="region" aria-label={t("册页")} style={{ maxHeight: 520, overflowY: "auto" }}><table className="plain leaves">
-          <thead><tr><th className="num">{t("页")}</th><th>{t("种类")}</th><th>{t("时间")}</th><th>{t("散列")}</th></tr></thead>
+          <thead><tr><th className="num">{t("页码")}</th><th>{t("种类")}</th><th>{t("时间")}</th><th>{t("散列")}</th></tr></thead>
           <tbody>{rows.map((l) => <tr key={l.index} ref={l.index === at ? mark : undefined} className={l.index === at ? "marked" : ""} aria-current={l.index === at ? "true" : undefined}><td className="num">{count(l.index)}</td><td>{t(kindName(l.kind, l.kind_name))}</td><td className="nowrap">{dateTime(l.time)}</td><td className="mono" style={{ overflowWrap: "anywhere" }}>{l.hash}</td></tr>)}</tbody>
         </table></div>
       )}

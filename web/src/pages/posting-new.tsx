@@ -51,10 +51,11 @@ export function NewPosting({ y, onClose }: { y: BudgetYear; onClose: () => void 
   return (
     <Modal open title={t("{{town}}：记一笔", { town: y.township_name })} width={680} footer={null} onCancel={onClose} destroyOnHidden mask={{ closable: false }}>
       <p className="sub" style={{ marginBottom: 12 }}>{t("{{y}} 年可用 {{n}} 万元。记账只增不改，每笔入册。", { y: y.year, n: wan(y.left_fen) })}</p>
+      {accounts.error && <div style={{ marginBottom: 16 }}><ProblemView error={accounts.error} retry={() => void accounts.refetch()} /></div>}
       <Form form={form} layout="vertical" initialValues={{ date: now.year() === y.year ? now : dayjs(`${y.year}-12-31`), lines: [{ account: "asset.recorder" }, { account: "budget" }] }} onFinish={(v) => post.mutate(v)}>
         <div className="row" style={{ alignItems: "flex-start" }}>
           <Form.Item name="date" label={t("日期")} rules={[{ required: true }]}><DatePicker allowClear={false} disabledDate={(d) => d.year() !== y.year || d.isAfter(now, "day")} /></Form.Item>
-          <Form.Item name="memo" label={t("摘要")} className="grow" rules={[{ required: true, whitespace: true, message: t("请写摘要") }]}><Input maxLength={200} placeholder={t("例：购执法记录仪 2 台")} /></Form.Item>
+          <Form.Item name="memo" label={t("摘要", { context: "memo" })} className="grow" rules={[{ required: true, whitespace: true, message: t("请写摘要") }]}><Input maxLength={200} placeholder={t("例：购执法记录仪 2 台")} /></Form.Item>
         </div>
         {may("device:read") && <Form.Item name="devices" label={t("所购装备（可不填）")}>
           <Select mode="multiple" showSearch={{ filterOption: false, onSearch: setFind }} loading={devices.isFetching} options={devices.data?.map((d) => ({ value: d.id, label: `${d.serial} ${d.name}` }))} />
@@ -76,7 +77,7 @@ export function NewPosting({ y, onClose }: { y: BudgetYear; onClose: () => void 
           <p role="status" className={balanced ? "good" : "warn"} style={{ marginTop: 8 }}>{t("借方 {{a}} 元，贷方 {{b}} 元：", { a: yuan(debit), b: yuan(credit) })}{balanced ? t("平") : t("不平，还不能记账")}</p>
         </fieldset>
         {post.error && <ProblemView error={post.error} />}
-        <div className="row" style={{ justifyContent: "flex-end", marginTop: 16 }}><Button onClick={onClose}>{t("取消")}</Button><Button type="primary" htmlType="submit" disabled={!balanced} loading={post.isPending}>{t("记账")}</Button></div>
+        <div className="row" style={{ justifyContent: "flex-end", marginTop: 16 }}><Button onClick={onClose}>{t("取消")}</Button><Button type="primary" htmlType="submit" disabled={!balanced} loading={post.isPending}>{t("记账", { context: "act" })}</Button></div>
       </Form>
     </Modal>
   );
