@@ -42,6 +42,7 @@ export class Browser {
     await this.#context.addInitScript(() => addEventListener("securitypolicyviolation", (e) => console.error(`policy violated: ${e.violatedDirective} ${e.blockedURI} ${e.sourceFile}:${e.lineNumber}`)));
     this.page = await this.#open("light");
     this.dark = await this.#open("dark");
+    await this.page.bringToFront();
   }
 
   async #open(colorScheme) {
@@ -78,7 +79,18 @@ export class Browser {
     return [...this.#wrong.splice(0), ...this.#expected.splice(0).map((x) => `expected and never came: ${x.status} ${x.path}`)];
   }
 
-  async #scan(page, name, mode) {
+  /** Scans with the pointer aside, because what it rests on looks otherwise, then with it on each of under. */
+  async #scan(page, name, mode, under = []) {
+    await page.mouse.move(size.width - 1, size.height - 1);
+    await this.#axe(page, name, mode);
+    for (const place of under) {
+      await place(page).hover();
+      await this.#axe(page, `${name} under the pointer`, mode);
+    }
+  }
+
+  async #axe(page, name, mode) {
+    await page.evaluate(() => Promise.allSettled(document.getAnimations().filter((a) => a.effect?.getComputedTiming().iterations !== Infinity).map((a) => a.finished)));
     await page.evaluate(axe);
     const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
     this.scans++;
@@ -94,18 +106,20 @@ export class Browser {
 
   /**
    * Judges the page as it stands: axe, a picture if wanted, then the same address in dark. ready(page) waits until the page shows what
-   * it is for; act(page) brings a freshly opened page to the same state (a dialog).
+   * it is for; act(page) brings a freshly opened page to the same state (a dialog); under are places to rest the pointer on.
    */
-  async judge(name, ready, act = async () => {}) {
+  async judge(name, ready, { act = async () => {}, under } = {}) {
     await ready(this.page);
-    await this.#scan(this.page, name, "light");
+    await this.#scan(this.page, name, "light", under);
     if (process.env.ZZ_E2E_SHOTS) await this.page.screenshot({ path: join(this.out, `${name}.png`) });
+    await this.dark.bringToFront(); // a page behind another gets no frames
     await this.dark.goto(this.page.url());
     await act(this.dark);
     await ready(this.dark);
     if (await this.dark.evaluate(() => document.documentElement.dataset.theme) !== "dark") throw new Error(`${name}: not dark though the system asks for it`);
-    await this.#scan(this.dark, name, "dark");
-    await this.dark.goto("about:blank"); // polls and streams no longer than it is needed
+    await this.#scan(this.dark, name, "dark", under);
+    await this.dark.goto("about:blank"); // polls and streams no longer than needed
+    await this.page.bringToFront();
   }
 
   /** Follows a link or button and waits for the page that comes. */
