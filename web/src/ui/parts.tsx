@@ -33,14 +33,14 @@ export function Card({ title, meta, acts, children, flush }: { title: ReactNode;
 }
 
 /** A refusal or a failure: what, the rule and article behind it, and what can be done. */
-export function ProblemView({ error, retry }: { error: unknown; retry?: () => void }) {
+export function ProblemView({ error, retry, level }: { error: unknown; retry?: () => void; level?: number }) {
   const { t } = useTranslation();
   const p = error instanceof Problem ? error : new Problem(0, t("页面出错"), error instanceof Error ? error.message : String(error));
   return (
     <div className="problem" role="alert">
       {p.rule ? <StopOutlined aria-hidden /> : <WarningOutlined aria-hidden />}
       <div className="grow">
-        <h3>{t(p.detail ?? p.title)}</h3>
+        <h3 aria-level={level}>{t(p.detail ?? p.title)}</h3>
         {(p.rule || p.article) && (
           <div className="law">
             {p.rule && <span className="tag mono">{p.rule}</span>}
@@ -70,7 +70,7 @@ export function Empty({ icon, title, children }: { icon?: ReactNode; title: stri
 /** What a query gives: loading, failure with a way on, or the data. */
 export function Loaded<T>({ q, children }: { q: { data?: T; error: unknown; isPending: boolean; refetch: () => unknown }; children: (data: T) => ReactNode }) {
   if (q.data !== undefined) return <>{children(q.data)}</>;
-  if (q.error) return <div className="body"><ProblemView error={q.error} retry={() => void q.refetch()} /></div>;
+  if (q.error) return <div className="body"><ProblemView error={q.error} retry={() => void q.refetch()} level={1} /></div>;
   return <div className="body"><Skeleton active paragraph={{ rows: 6 }} /></div>;
 }
 
