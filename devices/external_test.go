@@ -340,6 +340,8 @@ func TestExternalBrokerPresence(t *testing.T) {
 	if n := e.stored(id); n != 1 {
 		t.Fatalf("%d messages stored", n)
 	}
+	q.sends("conn", mustJSON(devices.Presence{Session: "x", Goodbye: true}))
+	testenv.Eventually(t, soon, func() bool { return !e.state(other).Connected }) // without the grace: the clock stands still
 }
 
 func TestListenOptions(t *testing.T) {

@@ -141,10 +141,12 @@ func (m *Message) check() error {
 	return nil
 }
 
-// Presence is the body of a conn message: birth and will carry the session's id, so that an old will can't end a new session.
+// Presence is the body of a conn message: birth and will carry the session's id, so that an old will can't end a new session. Goodbye
+// is what a device says that leaves by itself; a will doesn't.
 type Presence struct {
 	Session string `json:"session"`
 	Online  bool   `json:"online"`
+	Goodbye bool   `json:"goodbye,omitempty"`
 }
 
 // ParsePresence reads a conn message.

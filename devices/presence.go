@@ -58,13 +58,13 @@ func (s *Service) offline(device, session string, goodbye bool, at time.Time) {
 	p.online[device] = false
 }
 
-// presence takes a birth or a will of an external broker.
+// presence takes a birth, a will or a goodbye of an external broker.
 func (s *Service) presence(device string, m Presence, at time.Time) {
 	if m.Online {
 		s.Online(device, m.Session)
 		return
 	}
-	s.offline(device, m.Session, false, at)
+	s.offline(device, m.Session, m.Goodbye, at)
 }
 
 // Uploaded notes that footage of the device was sealed. It is news for the device's page, kept beside the record, and may be lost by

@@ -139,8 +139,9 @@ var errSlow = errors.New("no answer in time")
 // session is one connection: birth, reports, and at the end a goodbye. It returns nil when the device has nothing more to say.
 func (d *device) session(ctx context.Context) error {
 	session := id.New()
-	presence := func(online bool) []byte {
-		b, _ := json.Marshal(devices.Presence{Session: session, Online: online}) // a string and a bool always marshal
+	presence := func(p devices.Presence) []byte {
+		p.Session = session
+		b, _ := json.Marshal(p) // a string and two bools always marshal
 		return b
 	}
 	conn := devices.UpTopic(d.ID, "conn")
@@ -149,11 +150,11 @@ func (d *device) session(ctx context.Context) error {
 		SetClientID(d.ID).SetUsername(d.ID).SetPassword(d.Token).SetCleanSession(true).
 		SetKeepAlive(keepalive).SetConnectTimeout(patience).SetWriteTimeout(patience).
 		SetAutoReconnect(false). // its backoff has no jitter
-		SetBinaryWill(conn, presence(false), 1, true).
+		SetBinaryWill(conn, presence(devices.Presence{}), 1, true).
 		SetConnectionLostHandler(func(_ mqtt.Client, err error) { lost <- err })
 	client := mqtt.NewClient(o)
 	leave := func() error {
-		t := client.Publish(conn, 1, true, presence(false))
+		t := client.Publish(conn, 1, true, presence(devices.Presence{Goodbye: true}))
 		t.WaitTimeout(goodbye)
 		return t.Error()
 	}
@@ -181,7 +182,7 @@ func (d *device) session(ctx context.Context) error {
 		d.came = true
 		d.of.settled.Add(1)
 	}
-	if err := done(client.Publish(conn, 1, true, presence(true))); err != nil {
+	if err := done(client.Publish(conn, 1, true, presence(devices.Presence{Online: true}))); err != nil {
 		return err
 	}
 	for {
