@@ -190,6 +190,9 @@ func (s *Server) itemLeaves(ctx context.Context, rec evidence.Record, item *bund
 	}
 	for _, l := range own {
 		if l.Key == evidence.SealKey(rec.ID) {
+			if rec.SealedAt == nil { // its bytes arrived since the record was read
+				return nil, cases.ErrMoved
+			}
 			item.SealLeaf = l.Seq
 			item.SealedAt = rec.SealedAt.UTC().Format(time.RFC3339)
 			item.Open = func(ctx context.Context) (io.ReadCloser, error) {

@@ -165,6 +165,60 @@ func TestExportsAtOnce(t *testing.T) {
 	}
 }
 
+// Footage arrives while its case is exported: each bundle says of each exhibit either that it waits, or has its bytes.
+func TestExportsWhileFootageArrives(t *testing.T) {
+	c := testcounty.New(t)
+	c.User("shen", "reviewer")
+	b := c.SignedIn("shen")
+	const n = 12
+	var ids []evidence.ID
+	var carry []func()
+	for i := range n {
+		body := testcounty.Bytes(byte(i), 500)
+		id, m, parts := c.Registers(fmt.Sprint(i, ".mp4"), body)
+		ids, carry = append(ids, id), append(carry, func() { c.Carries(id, m, parts, body) })
+	}
+	caseID := c.Case(ids...)
+	arrived := make(chan struct{})
+	go func() {
+		defer close(arrived)
+		for _, f := range carry {
+			f()
+		}
+	}()
+	defer func() { <-arrived }()
+	for last := false; ; {
+		a := b.Get("/api/v1/cases/" + caseID + "/bundle")
+		if a.Status != http.StatusOK {
+			t.Fatalf("export: %d %s", a.Status, a.Body)
+		}
+		rep := verify(t, a.Body, c.Log.VKey())
+		if len(rep.Failures) != 0 || len(rep.Records) != n {
+			t.Fatalf("%d records, %+v", len(rep.Records), rep.Failures)
+		}
+		here := 0
+		for _, r := range rep.Records {
+			if (r.Member != "") != (r.Status == "sealed") || (r.SealLeaf >= 0) != (r.Status == "sealed") {
+				t.Errorf("%+v", r)
+			}
+			if r.Status == "sealed" {
+				here++
+			}
+		}
+		if last {
+			if here != n {
+				t.Errorf("%d of %d arrived", here, n)
+			}
+			return
+		}
+		select {
+		case <-arrived:
+			last = true
+		default:
+		}
+	}
+}
+
 // A platform that leaves something out, or says something else than its log, and then logs and signs that export properly.
 func TestExportsThatAreNotWhatTheLogSays(t *testing.T) {
 	c := testcounty.New(t)
