@@ -227,23 +227,53 @@ func TestBodiesThatCannotBeUnderstood(t *testing.T) {
 	}
 }
 
-// Requests are small: one that is larger than any can be is refused while it is read.
+// Requests are small: one that is larger than any can be is refused while it is read. Only a station may send a batch of manifests.
 func TestBodiesThatAreTooLarge(t *testing.T) {
 	c := testcounty.New(t)
-	for what, r := range map[string]*http.Request{
-		"announced":   httptest.NewRequest("POST", "/api/v1/session", io.LimitReader(spaces{}, 13<<20)),
-		"unannounced": httptest.NewRequest("POST", "/api/v1/manifests", io.LimitReader(spaces{}, 1<<40)),
+	for _, x := range []struct {
+		path      string
+		size      int64
+		announced bool
+		token     string
+		status    int
+	}{
+		{"/api/v1/session", 1<<20 + 1, true, "", 413},
+		{"/api/v1/session", 1 << 40, false, "", 413},
+		{"/api/v1/session", 1 << 20, true, "", 400}, // nothing but spaces
+		{"/api/v1/manifests", 12<<20 + 1, true, c.Token(), 413},
+		{"/api/v1/manifests", 1 << 40, false, c.Token(), 413},
+		{"/api/v1/manifests", 12 << 20, true, c.Token(), 400},
+		{"/api/v1/manifests", 1 << 40, false, "", 401},
+		{"/api/v1/cases", 1 << 40, false, "", 401},
 	} {
+		body := &counting{Reader: io.LimitReader(spaces{}, x.size)}
+		r := httptest.NewRequest("POST", x.path, body)
 		r.ContentLength = -1
-		if what == "announced" {
-			r.ContentLength = 13 << 20
+		if x.announced {
+			r.ContentLength = x.size
 		}
 		r.Header.Set("Content-Type", "application/json")
-		r.Header.Set("Authorization", "Bearer "+c.Token())
+		if x.token != "" {
+			r.Header.Set("Authorization", "Bearer "+x.token)
+		}
 		w := httptest.NewRecorder()
 		c.Handler.ServeHTTP(w, r)
-		refusal(t, what, testcounty.Answer{Status: w.Code, Header: w.Header(), Body: w.Body.Bytes()}, http.StatusRequestEntityTooLarge)
+		refusal(t, fmt.Sprintf("%d bytes to %s", x.size, x.path), testcounty.Answer{Status: w.Code, Header: w.Header(), Body: w.Body.Bytes()}, x.status)
+		if x.status == 401 && body.n > 0 {
+			t.Errorf("%s: %d bytes read of nobody", x.path, body.n)
+		}
 	}
+}
+
+type counting struct {
+	io.Reader
+	n int64
+}
+
+func (c *counting) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += int64(n)
+	return n, err
 }
 
 type spaces struct{}

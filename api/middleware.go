@@ -78,12 +78,20 @@ func (s *Server) recoverPanic(c *gin.Context) {
 	c.Next()
 }
 
-// Request bodies are small documents; footage never passes here. A batch of 500 manifests is the largest.
-const maxBody = 12 << 20
+// Request bodies are small documents; footage never passes here. A batch of 500 manifests is the largest, and only a station's token
+// opens its address: reading 12 MiB of JSON for anyone who asks would cost hundreds of MiB.
+const (
+	maxBody      = 1 << 20
+	maxManifests = 12 << 20
+)
 
 func limitBody(c *gin.Context) {
+	most := int64(maxBody)
+	if c.FullPath() == "/api/v1/manifests" {
+		most = maxManifests
+	}
 	if c.Request.Body != nil {
-		c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxBody)
+		c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, most)
 	}
 	c.Next()
 }
