@@ -7,7 +7,7 @@ const texts: Record<string, string> = {
   "全县": "Whole county", " 等 {{n}} 处": " and others, {{n}} in all", "无乡镇范围": "No township", "浅色": "Light", "深色": "Dark", "修改密码": "Change password", "退出登录": "Sign out",
   "{{name}}，{{place}}，{{role}}：账号菜单": "{{name}}, {{place}}, {{role}}: account menu", "返回": "Back", "示例数据 · 人员与村名虚构": "Demo data · people and places invented",
   "搜索": "Search", "案号、案由": "Case number, title", "编号、序列号": "Serial number", "文件名、编号、记录仪": "File name, number, recorder", "证据册状态未知": "State of the log unknown",
-  "证据册停签：{{why}}": "Log stopped signing: {{why}}", "证据册 {{n}} 页 · 存证点 {{ago}}": "Log {{n}} leaves · checkpoint {{ago}}", "没有这个页面": "No such page", "回到首页": "To the start page",
+  "证据册停签：{{why}}": "Log stopped signing: {{why}}", "证据册 {{n}} 页 · 存证点 {{ago}}": "Log {{n}} leaves · checkpoint {{ago}}", "{{name}} 于 {{time}} 打印": "Printed by {{name}}, {{time}}", "没有这个页面": "No such page", "回到首页": "To the start page",
 
   // failures, lists, small parts
   "连不上服务器": "The server can't be reached", "请检查网络或服务器是否在运行。": "Check the network, and whether the server is running.", "稍后重试": "try again later", "重试": "Try again",
@@ -30,7 +30,7 @@ const texts: Record<string, string> = {
   "影像": "Footage", "文件 / 编号": "File / number", "判定": "Finding", "记录仪": "Recorder", "录制时间": "Recorded", "封存时间": "Sealed", "未关联": "None", "指纹已入册": "Fingerprint logged",
   "筛选后 {{n}} 条": "{{n}} records match", "已载入 {{n}} 条": "{{n}} records loaded", "打印目录": "Print list", "状态：全部": "Status: all", "判定：全部": "Finding: all", "影像待传": "Footage pending", "已封存": "Sealed", "校验不符": "Digest differs",
   "完好": "Sound", "截断": "Truncated", "损坏": "Damaged", "加密": "Encrypted", "非影像": "Not footage", "空文件": "Empty", "附属文件": "Sidecar", "未判定": "Unknown", "待判定": "To be looked at", "受限": "Restricted",
-  "录制日期": "Date of recording", "录制起": "Recorded from", "录制止": "to", "记录仪编号": "Recorder's number", "文件名、编号": "File name, number", "排序：录制时间 新→旧": "Newest recording first",
+  "录制日期": "Date of recording", "录制起": "Recorded", "录制止": "to", "记录仪编号": "Recorder number", "文件名、编号": "File name, number", "排序：录制时间 新→旧": "Newest recording first",
   "没有符合筛选的证据": "No evidence matches", "放宽或清除筛选后再看。": "Widen or clear the filters.", "还没有证据": "No evidence yet",
   "把记录仪放回采集站，或在采集站电脑上运行 zhizheng-dock；指纹几秒内就会出现在这里。": "Put a recorder into its dock, or run zhizheng-dock at the station; fingerprints appear here within seconds.",
   "证据目录（已载入 {{n}} 条，{{time}} 打印）": "Evidence list ({{n}} records loaded, printed {{time}})", "打印本页": "Print this page", "下载原件（记入保管链）": "Download the original (goes into the custody log)",
@@ -72,7 +72,7 @@ const texts: Record<string, string> = {
   "添加证据到 {{number}}": "Add evidence to {{number}}", "选择证据": "Choose evidence", "本乡镇没有符合的证据": "No evidence of this township matches", "已在本案": "in this case", "证明目的": "To prove",
 
   // devices
-  "执法记录仪": "Body-worn recorder", "计算机": "Computer", "打印机": "Printer", "其他": "Other", "在线": "Online", "离线": "Offline", "不在线": "Not online", "从未报到": "Never reported", "空闲": "Idle", "录制中": "Recording", "在站": "Docked", "充电": "Charging", "打印中": "Printing", "上传中": "Uploading", "关机": "Off", "故障": "Fault",
+  "执法记录仪": "Recorder", "计算机": "Computer", "打印机": "Printer", "其他": "Other", "在线": "Online", "离线": "Offline", "不在线": "Not online", "从未报到": "Never reported", "空闲": "Idle", "录制中": "Recording", "在站": "Docked", "充电": "Charging", "打印中": "Printing", "上传中": "Uploading", "关机": "Off", "故障": "Fault",
   "型号": "Model", "持有人": "Holder", "连接": "Connection", "最近数据": "Last data", "最近归站": "Last dock", "最近上传": "Last upload", "电量": "Battery", "电量 · 存储": "Battery · storage", "存储已用": "Storage used", "已用 {{n}}%": "{{n}}% used", "实时": "Live", "实时中断，正在重连": "Live view lost, reconnecting", "连接中": "Connecting",
   "编号、持有人、型号": "Number, holder, model", "类型：全部": "Kind: all", "连接：全部": "Connection: all", "没有符合筛选的装备": "No device matches", "还没有装备": "No devices yet", "装备由购置记账或盘点登记后出现在这里。": "A device appears here once its purchase is posted or stock-taking registers it.",
   "它录的证据": "Its evidence", "现在": "Now", "购置与资金来源": "Purchase and funding", "资金来源": "Funding", "购置日期": "Bought on", "价格": "Price", "{{y}} 年记账": "Posting of {{y}}", "经费": "Budget", "{{town}} {{y}} 年执法经费": "{{town}}, budget of {{y}}", "不是用本乡镇执法经费购置的，因此没有记账。": "Not bought from this township's budget: there is no posting.",
@@ -99,7 +99,7 @@ const texts: Record<string, string> = {
 
   // kinds of leaves
   "同一计数出现两份影像清单": "Two manifests for one counter", "同一影像以另一文件名出现": "The same bytes under another name", "封存入库": "Sealed", "复核：重读字节，摘要一致": "Read again, digests agree", "复核：重读字节，摘要不一致": "Read again, digests differ", "查看": "Viewed", "下载": "Downloaded", "关联案件": "Linked to a case", "解除案件关联": "Unlinked from a case",
-  "保全已由存储确认": "Legal hold confirmed by the store", "延长留存期限": "Retention extended", "开始上传影像": "Upload started", "办案环节推进": "Case moved on", "作出处罚决定，冻结证据": "Decided, evidence frozen", "导出案件证据包": "Case bundle exported", "核定额度": "Allotment set", "拒绝记账": "Posting refused",
+  "保全已由存储确认": "Hold confirmed by the store", "延长留存期限": "Retention extended", "开始上传影像": "Upload started", "办案环节推进": "Case moved on", "作出处罚决定，冻结证据": "Decided, evidence frozen", "导出案件证据包": "Case bundle exported", "核定额度": "Allotment set", "拒绝记账": "Posting refused",
   "设备密钥登记": "Device key enrolled", "设备密钥吊销": "Device key revoked", "权力事项下放": "Power item handed down", "权力事项收回": "Power item taken back", "设备签名状态": "Signed device state", "存储探测": "Store probed", "全册核验": "Log audited", "可信时间戳": "Trusted timestamp",
 };
 

@@ -87,7 +87,7 @@ export function Shell() {
       </aside>
       <div className="main">
         <Top menu={<Button ref={opener} type="text" className="opener" icon={<MenuOutlined />} aria-label={t("打开菜单")} aria-expanded={open} aria-controls="side" onClick={() => setOpen(true)} />} />
-        <main id="page" className="page" tabIndex={-1} ref={page}><Outlet /></main>
+        <main id="page" className="page" tabIndex={-1} ref={page}><Outlet /><PrintFoot /></main>
       </div>
     </div>
   );
@@ -177,6 +177,15 @@ function Top({ menu: opener }: { menu: ReactNode }) {
       <time className="sub nowrap clock" dateTime={new Date(now).toISOString()}>{dateTime(new Date(now)).slice(5)}</time>
     </header>
   );
+}
+
+/** Paper says who printed it, when, and where the page is. */
+function PrintFoot() {
+  const { t } = useTranslation();
+  const s = useQuery(sessionQuery).data;
+  const href = useLocation({ select: (l) => l.href });
+  const now = useNow(1000);
+  return <p className="printfoot">{t("{{name}} 于 {{time}} 打印", { name: s?.name ?? "—", time: dateTime(new Date(now)) })} · {location.origin}{href}</p>;
 }
 
 function LogState({ now }: { now: number }) {

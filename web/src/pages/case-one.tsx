@@ -68,7 +68,7 @@ function File({ c }: { c: Case }) {
                   <tbody>{exhibits.map((x, i) => (
                     <tr key={x.evidence_id}>
                       <td>{x.number ?? i + 1}</td>
-                      <td><Poster e={{ id: x.evidence_id, status: x.status, has_poster: x.has_poster ?? false, media: { playable: true, verdict: x.verdict ?? "unknown", duration_ms: x.duration_ms } }} /></td>
+                      <td><Poster e={{ id: x.evidence_id, status: x.status, has_poster: x.has_poster ?? false, media: { playable: x.verdict === "ok", verdict: x.verdict ?? "unknown", duration_ms: x.duration_ms } }} /></td>
                       <td><Link to="/evidence/$id" params={{ id: x.evidence_id }} search={{}} style={{ overflowWrap: "anywhere" }}>{x.file_name}</Link>{x.size !== undefined && <span className="sub"> · {bytes(x.size)}</span>}<div>{t("证明目的：{{p}}", { p: x.purpose })}</div><div className="mono dim" style={{ overflowWrap: "anywhere" }}>{groups(x.sha256)}</div><div className="sub">{x.linked_by_name} {shortTime(x.linked_at)}</div></td>
                       <td><EvidenceStatus e={{ status: x.status }} /></td>
                       <td><HoldState s={x.hold_state} /></td>
@@ -87,7 +87,7 @@ function File({ c }: { c: Case }) {
             </dl></Card>}
           </div>
           <div className="stack">
-            {may("case:write") && c.open && !!c.next_stages?.length && <Card title={t("下一步")}><div className="row wrap">{c.next_stages.map((n) => <Button key={n.stage} onClick={() => setNext(n)}>{t("进入“{{name}}”", { name: t(n.name) })}</Button>)}</div></Card>}
+            {may("case:write") && c.open && !!c.next_stages?.length && <div className="noprint"><Card title={t("下一步")}><div className="row wrap">{c.next_stages.map((n) => <Button key={n.stage} onClick={() => setNext(n)}>{t("进入“{{name}}”", { name: t(n.name) })}</Button>)}</div></Card></div>}
             <Card title={t("承办人员")}><dl className="facts">{c.officers?.map((o) => <div key={o.id} style={{ display: "contents" }}><dt>{o.name}</dt><dd>{t("执法证")} {o.certificate}{o.unit && <div className="sub">{o.unit}</div>}</dd></div>)}</dl></Card>
             <Card title={t("时间线")} meta={t("有册页号的可验")}>
               <ol className="tl">{[...(c.acts ?? [])].reverse().map((a, i) => <li key={`${a.time}-${i}`}><span className="dot" aria-hidden>·</span><div><b>{a.note || t(a.stage_name)}</b><div className="sub">{t(a.stage_name)} · {a.actor_name} · {dateTime(a.time)}</div></div><LeafLink index={a.leaf_index} /></li>)}</ol>

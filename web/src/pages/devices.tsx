@@ -113,12 +113,12 @@ export function DeviceList() {
   const filtered = Object.values(s).some((v) => v !== undefined);
   const columns: Column<Device>[] = [
     { key: "serial", title: t("编号"), width: "minmax(150px,1fr)", cell: (d) => <Link to="/devices/$id" params={{ id: d.id }} className="cut" style={{ display: "block" }}>{d.serial}</Link> },
-    { key: "kind", title: t("类型"), width: "90px", cell: (d) => t(d.kind_name) },
+    { key: "kind", title: t("类型"), width: "100px", cell: (d) => <div className="cut">{t(d.kind_name)}</div> },
     { key: "model", title: t("型号"), width: "minmax(110px,.8fr)", cell: (d) => <div className="cut dim" title={d.model}>{d.model}</div> },
     { key: "township", title: t("乡镇 / 部门"), width: "100px", cell: (d) => <div className="cut">{d.township_name}</div> },
     { key: "holder", title: t("持有人"), width: "minmax(96px,.7fr)", cell: (d) => (d.officer_name ? <div className="cut" title={d.officer_name}>{d.officer_name}</div> : <span className="dim">—</span>) },
     { key: "conn", title: t("连接"), width: "90px", cell: (d) => <Connection s={d.state} /> },
-    { key: "self", title: t("状态"), width: "70px", cell: (d) => <SelfState s={d.state} /> },
+    { key: "self", title: t("状态"), width: "76px", cell: (d) => <SelfState s={d.state} /> },
     { key: "data", title: t("最近数据"), width: "90px", cell: (d) => ago(d.state.last_data_at, now, en) },
     { key: "dock", title: t("最近归站"), width: "90px", cell: (d) => shortTime(d.state.last_dock_at) },
     { key: "up", title: t("最近上传"), width: "90px", cell: (d) => shortTime(d.state.last_upload_at) },
@@ -143,7 +143,7 @@ export function DeviceList() {
         <TextFilter value={s.q} onChange={setText} placeholder={t("编号、持有人、型号")} width={200} />
         <Select aria-label={t("类型")} placeholder={t("类型：全部")} allowClear style={{ width: 140 }} value={s.kind} onChange={(kind?: DeviceSearch["kind"]) => set({ kind })} options={Object.entries(kindNames).map(([value, l]) => ({ value, label: t(l) }))} />
         <TownshipFilter value={s.township} onChange={(township) => set({ township })} />
-        <Select aria-label={t("连接")} placeholder={t("连接：全部")} allowClear style={{ width: 130 }} value={s.connected === undefined ? undefined : s.connected ? "on" : "off"} onChange={(v?: string) => set({ connected: v === undefined ? undefined : v === "on" })} options={[{ value: "on", label: t("在线") }, { value: "off", label: t("不在线") }]} />
+        <Select aria-label={t("连接")} placeholder={t("连接：全部")} allowClear style={{ width: 140 }} value={s.connected === undefined ? undefined : s.connected ? "on" : "off"} onChange={(v?: string) => set({ connected: v === undefined ? undefined : v === "on" })} options={[{ value: "on", label: t("在线") }, { value: "off", label: t("不在线") }]} />
         <ClearFilters active={filtered} onClear={() => void navigate({ to: "/devices", search: {} })} />
         <span className="sub" style={{ marginLeft: "auto" }}>{all && `${count(rows.length)} / ${count(all.length)}`}</span>
       </div>

@@ -69,7 +69,7 @@ function Page({ e }: { e: Evidence }) {
           <section aria-label={t("册页与回执")}>
             <div className="row" style={{ marginBottom: 8 }}><h2 className="grow">{t("册页与回执")}</h2><Receipt e={e} /></div>
             <dl className="facts">
-              {e.leaves.map((l) => <div key={l.index} style={{ display: "contents" }}><dt>{t(kindName(l.kind, l.kind_name))}</dt><dd className="row"><LeafLink index={l.index} /><span className="sub">{dateTime(l.time)}</span></dd></div>)}
+              {e.leaves.map((l) => <div key={l.index} style={{ display: "contents" }}><dt>{t(kindName(l.kind, l.kind_name))}</dt><dd className="row"><LeafLink index={l.index} /><span className="sub nowrap">{dateTime(l.time)}</span></dd></div>)}
               {e.check && <><dt>{t("存储核对")}</dt><dd>{e.check === "attested" ? t("存储写入时逐片核对摘要") : t("封存前重读全部字节")}</dd></>}
             </dl>
           </section>

@@ -56,12 +56,12 @@ export function EvidenceList() {
     { key: "poster", title: t("影像"), width: "88px", cell: (e) => <Poster e={e} /> },
     { key: "file", title: t("文件 / 编号"), width: "minmax(250px,1fr)", cell: (e) => <><Link to="/evidence/$id" params={{ id: e.id }} search={{}} className="cut" style={{ display: "block", color: "inherit", fontWeight: 600 }} title={e.file_name}>{e.file_name}</Link><div className="sub cut">{e.id} · {bytes(e.size)}</div></> },
     { key: "status", title: t("状态"), width: "146px", cell: (e) => <EvidenceStatus e={e} /> },
-    { key: "verdict", title: t("判定"), width: "90px", cell: (e) => <Verdict v={e.status === "pending" ? undefined : e.media.verdict} /> },
+    { key: "verdict", title: t("判定"), width: "82px", cell: (e) => <Verdict v={e.status === "pending" ? undefined : e.media.verdict} /> },
     { key: "recorder", title: t("记录仪"), width: "minmax(112px,.3fr)", cell: (e) => <div className="cut" title={e.recorder}>{e.recorder ?? "—"}</div> },
     { key: "township", title: t("乡镇"), width: "72px", cell: (e) => <div className="cut" title={e.township_name}>{e.township_name}</div> },
-    { key: "recorded", title: t("录制时间"), width: "100px", cell: (e) => shortTime(e.recorded_at) },
-    { key: "cases", title: t("案件"), width: "70px", cell: (e) => (e.case_count ? t("{{n}} 件", { n: e.case_count }) : <span className="dim">{t("未关联")}</span>) },
-    { key: "sealed", title: t("封存时间"), width: "100px", cell: (e) => (e.sealed_at ? shortTime(e.sealed_at) : <><div>{shortTime(e.registered_at)}</div><div className="sub">{t("指纹已入册")}</div></>) },
+    { key: "recorded", title: t("录制时间"), width: "90px", cell: (e) => shortTime(e.recorded_at) },
+    { key: "cases", title: t("案件"), width: "56px", cell: (e) => (e.case_count ? t("{{n}} 件", { n: e.case_count }) : <span className="dim">{t("未关联")}</span>) },
+    { key: "sealed", title: t("封存时间"), width: "90px", cell: (e) => (e.sealed_at ? shortTime(e.sealed_at) : <><div>{shortTime(e.registered_at)}</div><div className="sub">{t("指纹已入册")}</div></>) },
   ];
   return (
     <>
@@ -80,7 +80,7 @@ export function EvidenceList() {
         <TextFilter value={s.recorder} onChange={useCallback((recorder?: string) => set({ recorder }), [set])} placeholder={t("记录仪编号")} width={150} />
         <TextFilter value={s.q} onChange={useCallback((text?: string) => set({ q: text }), [set])} placeholder={t("文件名、编号")} />
         <ClearFilters active={filtered} onClear={() => void navigate({ to: "/evidence", search: {} })} />
-        <span className="sub" style={{ marginLeft: "auto" }}>{t("排序：录制时间 新→旧")}</span>
+        {!filtered && <span className="sub" style={{ marginLeft: "auto" }}>{t("排序：录制时间 新→旧")}</span>}
       </div>
       {q.error && <div className="body"><ProblemView error={q.error} retry={() => void q.refetch()} /></div>}
       {q.isPending ? <div className="body"><Skeleton active paragraph={{ rows: 8 }} /></div> : !q.error && (
