@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -73,6 +72,7 @@ const (
 	maxDevices      = 500
 	maxLines        = 50
 	earliestPosting = 2000
+	maxFen          = Fen(1_000_000_000_000) // of one posting (10¹⁰ yuan): sums of millions of them fit
 )
 
 // Check judges a posting by what it says alone: accounts, balance, direction, day. What is left of the allotment is judged under the
@@ -121,12 +121,12 @@ func checkLines(lines []Line) error {
 			return fault.Invalid("第 %d 行：科目“%s”的方向不对（资产、支出为正，额度、来源为负）", i+1, a.Name)
 		}
 		if l.Fen > 0 {
-			if debits > math.MaxInt64/4-l.Fen {
+			if debits > maxFen-l.Fen {
 				return fault.Invalid("金额过大")
 			}
 			debits += l.Fen
 		} else {
-			if credits < math.MinInt64/4-l.Fen {
+			if credits < -maxFen-l.Fen {
 				return fault.Invalid("金额过大")
 			}
 			credits += l.Fen
