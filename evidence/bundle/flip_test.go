@@ -81,7 +81,7 @@ func TestFlippedBitInAZipMadeAnew(t *testing.T) {
 	})
 }
 
-// What lies around the members: a bit of every byte of the zip's headers, all bits of all bytes in a long run.
+// What lies around the members: a bit of every third byte of the zip's headers, other ones each time; all bits of the file in a long run.
 func TestFlippedBitOfTheZipItself(t *testing.T) {
 	file, vkey := example(t)
 	z, err := zip.NewReader(bytes.NewReader(file), int64(len(file)))
@@ -102,7 +102,7 @@ func TestFlippedBitOfTheZipItself(t *testing.T) {
 			for b := range 8 {
 				bits = append(bits, i*8+b)
 			}
-		case !content[i]:
+		case !content[i] && rand.IntN(3) == 0:
 			bits = append(bits, i*8+rand.IntN(8))
 		}
 	}
