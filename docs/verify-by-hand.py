@@ -53,8 +53,8 @@ def cbor(data):
                 k, i = item(i)
                 out[k], i = item(i)
             return out, i
-        must(major == 7 and n in (20, 21), "CBOR of a kind that leaves don't use")
-        return n == 21, i
+        must(major == 7 and n in (20, 21, 22), "CBOR of a kind that leaves don't use")
+        return (False, True, None)[n - 20], i  # a station's first manifest has no hash before it
     value, end = item(0)
     must(end == len(data), "something follows the CBOR item")
     return value
