@@ -85,15 +85,15 @@ export class Browser {
     await this.#axe(page, name, mode);
     for (const place of under) {
       await place(page).hover();
-      await this.#axe(page, `${name} under the pointer`, mode);
+      await this.#axe(page, `${name} under the pointer`, mode, await place(page).elementHandle());
     }
   }
 
-  async #axe(page, name, mode) {
+  async #axe(page, name, mode, part = null) {
     await page.evaluate(() => Promise.allSettled(document.getAnimations().filter((a) => a.effect?.getComputedTiming().iterations !== Infinity).map((a) => a.finished)));
     await page.evaluate(axe);
-    const found = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
-    this.scans++;
+    const found = await page.evaluate((x) => window.axe.run(x ?? document, { resultTypes: ["violations"] }), part);
+    if (!part) this.scans++;
     for (const v of found.violations) {
       for (const n of v.nodes) {
         const what = `${v.id} ${n.target.join(" ")}`;

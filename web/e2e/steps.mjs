@@ -332,6 +332,9 @@ export const steps = [
     await b.page.getByRole("button", { name: /导出证据包$/ }).waitFor();
     await nothing("the case");
     await b.judge("18-case-supervisor", (p) => p.getByRole("button", { name: /导出证据包$/ }).waitFor());
+    await b.page.goto("/cases/new");
+    await b.page.getByRole("alert").getByText("没有这项权限").waitFor();
+    await nothing("the page to open a case");
     await nav(b.page, "经费台账").click();
     await b.follow(b.page.getByRole("link", { name: "东河镇" }), /^\/budget\//);
     await b.page.getByRole("row").filter({ hasText: "DEMO-BWC-0001" }).waitFor();

@@ -5,8 +5,8 @@ import { Button, DatePicker, Form, Input, Select } from "antd";
 import dayjs, { type Dayjs } from "dayjs";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
-import { client, unwrap } from "../api/client";
-import { sessionQuery, townshipsQuery } from "../app/session";
+import { client, Problem, unwrap } from "../api/client";
+import { sessionQuery, townshipsQuery, useMay } from "../app/session";
 import { pages } from "../lib/pages";
 import { randomKey } from "../lib/random";
 import { today } from "../lib/format";
@@ -15,6 +15,12 @@ import { Card, PageHead, ProblemView } from "../ui/parts";
 type Fields = { township: string; power_item: string; officers: string[]; title: string; occurred_on?: Dayjs; place?: string; summary?: string; purpose?: string };
 
 export function CaseNew() {
+  const { t } = useTranslation();
+  const may = useMay();
+  return may("case:write") ? <Opening /> : <><PageHead title={t("立案")} /><div className="body"><ProblemView error={new Problem(403, "没有这项权限")} /></div></>;
+}
+
+function Opening() {
   const { t } = useTranslation();
   const s = useSearch({ from: "/inside/cases/new" });
   const navigate = useNavigate();
