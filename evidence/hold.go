@@ -90,18 +90,25 @@ func (k *Keeper) LiftHold(ctx context.Context, tx *pg.Tx, eid ID, a Act) error {
 }
 
 // SettleHolds makes the store follow: the job that a hold's transaction enqueued calls it, and so does the server at start. It
-// answers how many items it settled.
+// answers how many items it settled. One that can't be settled doesn't keep the others waiting.
 func (k *Keeper) SettleHolds(ctx context.Context) (int, error) {
 	ids, err := db.New(k.pool).HoldsToSettle(ctx, 1000)
 	if err != nil {
 		return 0, fmt.Errorf("list holds: %w", err)
 	}
-	for i, eid := range ids {
+	var settled int
+	var failed error
+	for _, eid := range ids {
 		if err := k.settleHold(ctx, ID(eid)); err != nil {
-			return i, err
+			failed = errors.Join(failed, fmt.Errorf("settle hold of %s: %w", eid, err))
+			if ctx.Err() != nil {
+				break
+			}
+			continue
 		}
+		settled++
 	}
-	return len(ids), nil
+	return settled, failed
 }
 
 // settleHold keeps the row locked while it speaks to the store, so that a hold and its lifting can't cross. Crash after the store's

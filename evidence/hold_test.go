@@ -90,3 +90,32 @@ func TestHoldOfACase(t *testing.T) {
 	settle()
 	want(free, "none", false)
 }
+
+// An item whose lock can't be set (here: its object is not where the record says) keeps no other waiting, and is tried again.
+func TestOneHoldThatFailsKeepsNoOtherWaiting(t *testing.T) {
+	c := testcounty.New(t)
+	first, second := c.Seals("first.mp4", []byte("1")), c.Seals("second.mp4", []byte("2"))
+	c.Case(first, second)
+	key := func(sql string) {
+		t.Helper()
+		_, err := c.Owner().Exec(t.Context(), sql, string(first))
+		must(t, err)
+	}
+	key(`update evidence set object_key = object_key || '-gone' where id = $1`)
+	state := func(id evidence.ID) string {
+		t.Helper()
+		r, err := c.Keeper.Get(t.Context(), evidence.Scope{}, id)
+		must(t, err)
+		return r.HoldState
+	}
+	if n, err := c.Keeper.SettleHolds(t.Context()); n != 1 || err == nil {
+		t.Errorf("settled %d, %v", n, err)
+	}
+	if state(first) != "pending" || state(second) != "active" {
+		t.Fatalf("first %s, second %s", state(first), state(second))
+	}
+	key(`update evidence set object_key = replace(object_key, '-gone', '') where id = $1`)
+	if n, err := c.Keeper.SettleHolds(t.Context()); n != 1 || err != nil || state(first) != "active" {
+		t.Errorf("settled %d, %v; first %s", n, err, state(first))
+	}
+}
