@@ -238,8 +238,13 @@ func (c *cluster) ensure(ctx context.Context, log *slog.Logger, noSync bool) err
 		return nil
 	}
 	log.Info("creating the database cluster", "folder", c.root)
-	tmp := filepath.Join(c.root, "data.new")
-	if err := os.RemoveAll(tmp); err != nil {
+	// A killed server's initdb may still be at work: it loses its folder and fails by itself, ours is another.
+	stale, _ := filepath.Glob(filepath.Join(c.root, "data.new*"))
+	for _, d := range stale {
+		_ = os.RemoveAll(d)
+	}
+	tmp, err := os.MkdirTemp(c.root, "data.new-")
+	if err != nil {
 		return err
 	}
 	if err := c.own(tmp); err != nil {
