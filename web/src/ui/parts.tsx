@@ -49,7 +49,7 @@ export function ProblemView({ error, retry, level }: { error: unknown; retry?: (
         )}
         {p.next && <p className="sub">{t("可以：{{next}}", { next: t(p.next) })}</p>}
         {p.instance && p.status >= 500 && <p className="sub">{t("请求号")} <span className="mono">{p.instance}</span></p>}
-        {retry && p.status !== 403 && p.status !== 404 && (
+        {retry && (p.status < 400 || p.status >= 500 || p.status === 401 || p.status === 429) && (
           <Button size="small" onClick={retry} style={{ marginTop: 8 }}>{t("重试")}</Button>
         )}
       </div>
