@@ -3,6 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 DATA ?= ./data
 LISTEN ?= 127.0.0.1:8080
+FUZZ ?= 5m
 export GOFLAGS ?= -buildvcs=false
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X zhizheng/internal/version.Version=$(VERSION)
@@ -66,8 +67,10 @@ bench: build ## Figures with targets, tab-separated, and the machine they were t
 	@go run ./cmd/zhizheng/internal/bench
 
 .PHONY: soak
-soak: build ## Long tests: 20 kills during docking, long fuzzing
-	@ZZ_SOAK=1 go test -count=1 -timeout 2h -run 'Kill|Crash' ./cmd/... ./devices/... ./ingest/... ./internal/embedded/...
+soak: build ## Hours: every test in its long form (20 kills during docking …), then each parser fuzzed for FUZZ (5m)
+	@ZZ_SOAK=1 go test -count=1 -timeout 6h ./...
+	@grep -rl --include='*_test.go' '^func Fuzz' . | while read -r f; do sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$f" | while read -r name; do \
+	  echo "== $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZ) "$$(dirname "$$f")" || exit 1; done || exit 1; done
 
 .PHONY: clean-data
 clean-data: ## Remove the demo's data (DATA=./data), the database cluster and locked objects included
