@@ -99,7 +99,7 @@ func (m *mosquitto) start() {
 	m.log = &bytes.Buffer{}
 	m.cmd = exec.Command(m.cmd.Path, m.cmd.Args[1:]...)
 	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL} // it ends with a test binary that is killed
 	// As root it would become its own user, who may not read the folder.
 	m.write("mosquitto.conf", strings.Split(m.read("mosquitto.conf"), "user ")[0]+fmt.Sprintf("user %s\n", currentUser(m.t)))
 	if err := m.cmd.Start(); err != nil {
