@@ -75,12 +75,34 @@ func (s *Server) console(c *gin.Context) {
 	} else {
 		c.Header("Cache-Control", "no-cache")
 	}
-	b, err := fs.ReadFile(s.Console, p)
+	name := p
+	for _, e := range []struct{ coding, ext string }{{"br", ".br"}, {"gzip", ".gz"}} {
+		if _, err := fs.Stat(s.Console, p+e.ext); err != nil {
+			continue // the build compresses text files that are worth it
+		}
+		if c.Header("Vary", "Accept-Encoding"); name == p && accepts(c.GetHeader("Accept-Encoding"), e.coding) {
+			name = p + e.ext
+			c.Header("Content-Encoding", e.coding)
+		}
+	}
+	b, err := fs.ReadFile(s.Console, name)
 	if err != nil {
 		s.writeError(c, fault.NotFound("控制台没有构建：请运行 make build").Because(err))
 		return
 	}
 	c.Data(http.StatusOK, contentType(p), b)
+}
+
+// accepts reads an Accept-Encoding header (RFC 9110 §12.5.3); a coding with weight 0 is refused.
+func accepts(header, coding string) bool {
+	for part := range strings.SplitSeq(header, ",") {
+		name, params, _ := strings.Cut(strings.TrimSpace(part), ";")
+		q, isWeight := strings.CutPrefix(strings.ReplaceAll(params, " ", ""), "q=")
+		if strings.EqualFold(strings.TrimSpace(name), coding) {
+			return !isWeight || strings.Trim(q, "0.") != ""
+		}
+	}
+	return false
 }
 
 // contentType does not ask the machine's mime tables, which differ.

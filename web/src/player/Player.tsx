@@ -46,8 +46,13 @@ export function Player({ e, start, marks, onMarks, onPause, onVerify }: Props) {
       return;
     }
     v.currentTime = at;
-    // the frame that is really on the screen says which one it is
-    if ("requestVideoFrameCallback" in v) v.requestVideoFrameCallback((_, m) => setConfirmed(frameAt(m.mediaTime + 1e-3, fps)));
+    // The frame that is really on the screen says which one it is. One that was on its way before the seek may come first.
+    const look = () => v.requestVideoFrameCallback((_, m) => {
+      const n = frameAt(m.mediaTime + 1e-3, fps);
+      setConfirmed(n);
+      if (v.paused && n !== frameAt(v.currentTime, fps)) look();
+    });
+    if ("requestVideoFrameCallback" in v) look();
   }, [begin, fps, length]);
   const play = useCallback(() => {
     const v = video.current;
