@@ -39,8 +39,8 @@ func (c *serviceConfig) validate() error {
 			return fmt.Errorf("%s 应为 http(s)://主机:端口", name)
 		}
 	}
-	if c.RetentionDays < 1 {
-		return errors.New("--retention-days 至少为 1")
+	if c.RetentionDays < 184 {
+		return errors.New("--retention-days 至少为 184（六个月）")
 	}
 	return nil
 }

@@ -69,6 +69,7 @@ func (c *serveCmd) serve(ctx context.Context, out io.Writer, logger *slog.Logger
 	}
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ReadTimeout: 3 * time.Minute, // of a whole request; bodies are small documents
 		ErrorLog:    slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return plat.streams },
 	}
