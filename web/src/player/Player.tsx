@@ -155,6 +155,19 @@ export function Player({ e, start, marks, onMarks, onPause, onVerify }: Props) {
       wanted.current = undefined;
     }
   };
+  const onSeeked = () => {
+    const v = video.current;
+    if (!v) return;
+    setNow(v.currentTime);
+    if (!v.paused) return;
+    onPause(v.currentTime);
+    // a busy machine may drop the callback of seek(); the frame itself knows its time
+    if ("VideoFrame" in globalThis && v.videoWidth > 0 && v.readyState >= v.HAVE_CURRENT_DATA) {
+      const f = new VideoFrame(v);
+      setConfirmed(frameAt(f.timestamp / 1e6 + 1e-3, fps));
+      f.close();
+    }
+  };
   const button = (a: PlayerAct, icon: ReactNode, text?: string) => {
     const k = playerKeys.find((x) => x.act === a);
     const label = `${t(k?.says ?? a)}（${k?.show ?? ""}）`;
@@ -166,7 +179,7 @@ export function Player({ e, start, marks, onMarks, onPause, onVerify }: Props) {
         <video ref={video} src={`/api/v1/evidence/${encodeURIComponent(e.id)}/content`} poster={e.has_poster ? `/api/v1/evidence/${encodeURIComponent(e.id)}/poster` : undefined}
           preload="none" playsInline muted={muted} tabIndex={-1} aria-label={t("影像 {{name}}", { name: e.file_name })} onLoadedMetadata={onMeta} onPlay={() => { setPlaying(true); setConfirmed(undefined); }}
           onPause={() => { setPlaying(false); const at = video.current?.currentTime ?? 0; setNow(at); onPause(at); }}
-          onSeeked={() => { const at = video.current?.currentTime ?? 0; setNow(at); if (video.current?.paused) onPause(at); }}
+          onSeeked={onSeeked}
           onError={() => setFailed(video.current?.error?.code === 2 ? t("读取中断：服务器没有给出影像内容。") : t("浏览器不能播放这个文件（{{codec}}）。", { codec: [e.media.container, e.media.video_codec].filter(Boolean).join(" ") || e.content_type }))} />
         {!begun && !failed && <button type="button" className="bigplay" aria-label={t("播放；查看将记入保管链")} onClick={(ev) => { ev.stopPropagation(); play(); }}><CaretRightOutlined /><span>{t("播放（查看记入保管链）")}</span></button>}
         {failed && <div className="cannot" role="alert"><b>{failed}</b><span>{t("原件没有问题时，可下载后用专用播放器打开；摘要见右侧。")}</span></div>}
