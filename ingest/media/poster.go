@@ -115,6 +115,7 @@ func frame(ctx context.Context, self, demuxer, path, seek string) ([]byte, error
 		"-threads", "1", "-max_pixels", "70000000", "-f", demuxer, "-ss", seek, "-i", "file:"+path,
 		"-map", "0:v:0", "-frames:v", "1", "-filter_threads", "1", "-vf", "scale="+strconv.Itoa(posterWidth)+":-2,format=yuvj420p",
 		"-q:v", "4", "-f", "mjpeg", "pipe:1")
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"} // ours may hold secrets
 	cmd.WaitDelay = 2 * time.Second
 	var out, errs capped
 	out.max, errs.max = posterMax, 64<<10
