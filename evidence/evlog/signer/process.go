@@ -204,6 +204,7 @@ func (c *child) ask(q question) (answer, error) {
 
 func (p *Process) start() error {
 	cmd := exec.Command(p.command[0], p.command[1:]...)
+	cmd.Env = []string{"LC_ALL=C"} // ours may hold secrets
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
