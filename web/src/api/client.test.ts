@@ -75,5 +75,6 @@ it("a question that was given up stays given up", async () => {
 
 it("members of the wrong type don't reach the page", () => {
   expect({ ...toProblem(400, { title: 7, detail: "", rule: null, next: { a: 1 } }) }).toMatchObject({ status: 400, title: "HTTP 400", detail: undefined, rule: undefined, next: undefined });
+  expect(toProblem(502, "").detail).toBeUndefined(); // a proxy without a page
   expect(toProblem(500, undefined).title).toBe("HTTP 500");
 });

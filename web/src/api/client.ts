@@ -40,7 +40,7 @@ export function toProblem(status: number, body: unknown): Problem {
     const o = body as Record<string, unknown>;
     return new Problem(status, str(o, "title") ?? `HTTP ${status}`, str(o, "detail"), str(o, "rule"), str(o, "article"), str(o, "next"), str(o, "instance"));
   }
-  return new Problem(status, `HTTP ${status}`, typeof body === "string" ? body.slice(0, 300) : undefined);
+  return new Problem(status, `HTTP ${status}`, typeof body === "string" && body ? body.slice(0, 300) : undefined);
 }
 
 export const client = createClient<paths>({

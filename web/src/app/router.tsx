@@ -1,5 +1,5 @@
 // The pages and their addresses. Filters, time and place live in the address; each page is a chunk of its own.
-import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, Outlet, redirect } from "@tanstack/react-router";
+import { createRootRouteWithContext, createRoute, createRouter, lazyRouteComponent, Outlet, redirect, useRouter } from "@tanstack/react-router";
 import type { QueryClient } from "@tanstack/react-query";
 import { Problem } from "../api/client";
 import { ProblemView } from "../ui/parts";
@@ -32,9 +32,15 @@ const password = createRoute({
   component: lazyRouteComponent(() => import("../pages/signin"), "ChangePassword"),
 });
 
+/** The page can't even begin, for instance because the server is away: trying again asks for the session again. */
+function Failed({ error }: { error: unknown }) {
+  const router = useRouter();
+  return <main className="body"><ProblemView error={error} retry={() => void router.invalidate()} /></main>;
+}
+
 const inside = createRoute({
   getParentRoute: () => root, id: "inside", component: Shell,
-  errorComponent: ({ error, reset }) => <div className="body"><ProblemView error={error} retry={reset} /></div>,
+  errorComponent: Failed,
   beforeLoad: async ({ context, location }) => {
     try {
       const s = await context.queries.ensureQueryData(sessionQuery);
