@@ -43,11 +43,12 @@ func (s *Server) saveSession(c *gin.Context) error {
 
 // touchSession moves the idle limit, at most once a minute: a write at each request would be for nothing.
 func (s *Server) touchSession(c *gin.Context) error {
-	sm := s.Authority.Sessions()
-	ctx := c.Request.Context()
-	if now := time.Now(); now.Unix()-sm.GetInt64(ctx, "touched") > 60 {
-		sm.Put(ctx, "touched", now.Unix()) // not a time.Time: gob doesn't know it behind an interface
-		return s.saveSession(c)
+	token, expiry, moved, err := s.Authority.KeepSession(c.Request.Context())
+	if err != nil || !moved {
+		return err
 	}
+	s.Authority.Sessions().WriteSessionCookie(c.Request.Context(), c.Writer, token, expiry)
+	c.Writer.Header().Add("Vary", "Cookie")
+	c.Writer.Header().Set("Cache-Control", "no-store")
 	return nil
 }

@@ -347,3 +347,43 @@ func TestOfficersByCertificateDay(t *testing.T) {
 		t.Fatalf("another township sees %v, %v", got, err)
 	}
 }
+
+// A session that is used goes on, and one that was ended stays ended, whatever requests were under way.
+func TestKeepSession(t *testing.T) {
+	e := newEnv(t)
+	e.user(t, NewUser{Username: "li", Name: "李（示例）", Role: "reviewer", Password: goodPassword})
+	ctx := e.browser(t, "")
+	if _, err := e.SignIn(ctx, "li", goodPassword, "192.0.2.1"); err != nil {
+		t.Fatal(err)
+	}
+	token := e.commit(t, ctx)
+	keep := func(ctx context.Context) bool {
+		t.Helper()
+		got, expiry, moved, err := e.KeepSession(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if moved && (got != token || expiry.After(time.Now().Add(sessionIdle+10*time.Minute))) {
+			t.Errorf("moved to %v", expiry)
+		}
+		return moved
+	}
+	underWay := e.browser(t, token)
+	if keep(underWay) {
+		t.Error("written at each request")
+	}
+	e.clock = e.clock.Add(5 * time.Minute)
+	if !keep(underWay) {
+		t.Error("a used session doesn't go on")
+	}
+	if err := e.SignOut(e.browser(t, token)); err != nil {
+		t.Fatal(err)
+	}
+	e.clock = e.clock.Add(5 * time.Minute)
+	if keep(underWay) {
+		t.Error("moved a session that has ended")
+	}
+	if _, err := e.Current(e.browser(t, token)); err == nil {
+		t.Error("the session came back")
+	}
+}

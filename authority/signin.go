@@ -166,3 +166,19 @@ func (s *Service) RedeemLink(ctx context.Context, token, addr string) (Actor, er
 	}
 	return s.begin(ctx, u, true)
 }
+
+// KeepSession moves the idle limit of the caller's session, at most once a minute, and says whether it did. It never brings back a
+// session that another request has ended meanwhile, as storing the session again would.
+func (s *Service) KeepSession(ctx context.Context) (token string, expiry time.Time, moved bool, err error) {
+	token = s.sessions.Token(ctx)
+	expiry = s.now().Add(sessionIdle)
+	if end := s.sessions.Deadline(ctx); end.Before(expiry) {
+		expiry = end
+	}
+	hash := sha256.Sum256([]byte(token)) // as scs names a session in its store
+	n, err := s.q.KeepSession(ctx, db.KeepSessionParams{Token: base64.RawURLEncoding.EncodeToString(hash[:]), Expiry: expiry})
+	if err != nil {
+		return "", time.Time{}, false, fmt.Errorf("keep session: %w", err)
+	}
+	return token, expiry, n > 0, nil
+}

@@ -51,6 +51,9 @@ update sign_in_limit set failures = greatest(failures - 1, 0) where key = $1;
 -- name: ForgetAttempts :exec
 delete from sign_in_limit where key = $1;
 
+-- name: KeepSession :execrows
+update sessions set expiry = sqlc.arg(expiry) where token = sqlc.arg(token) and expiry < sqlc.arg(expiry)::timestamptz - interval '1 minute';
+
 -- name: SweepSessions :exec
 delete from sessions where expiry < sqlc.arg(now);
 

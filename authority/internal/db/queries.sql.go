@@ -334,6 +334,23 @@ func (q *Queries) GrantsOverlapping(ctx context.Context, arg GrantsOverlappingPa
 	return count, err
 }
 
+const keepSession = `-- name: KeepSession :execrows
+update sessions set expiry = $1 where token = $2 and expiry < $1::timestamptz - interval '1 minute'
+`
+
+type KeepSessionParams struct {
+	Expiry time.Time
+	Token  string
+}
+
+func (q *Queries) KeepSession(ctx context.Context, arg KeepSessionParams) (int64, error) {
+	result, err := q.db.Exec(ctx, keepSession, arg.Expiry, arg.Token)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const officerByUser = `-- name: OfficerByUser :one
 select id from officer where user_id = $1
 `
