@@ -45,16 +45,17 @@ func (s *Server) CountDevices(ctx context.Context, r CountDevicesRequestObject) 
 	if err != nil {
 		return nil, err
 	}
-	out := CountDevices200JSONResponse{}
+	type kind = struct {
+		Connected int        `json:"connected"`
+		Kind      DeviceKind `json:"kind"`
+		KindName  string     `json:"kind_name"`
+		Total     int        `json:"total"`
+	}
+	out := CountDevices200JSONResponse{Kinds: []kind{}}
 	for _, c := range counts {
 		out.Total += c.Total
 		out.Connected += c.Connected
-		out.Kinds = append(out.Kinds, struct {
-			Connected int        `json:"connected"`
-			Kind      DeviceKind `json:"kind"`
-			KindName  string     `json:"kind_name"`
-			Total     int        `json:"total"`
-		}{c.Connected, DeviceKind(c.Kind), devices.KindName(c.Kind), c.Total})
+		out.Kinds = append(out.Kinds, kind{c.Connected, DeviceKind(c.Kind), devices.KindName(c.Kind), c.Total})
 	}
 	return out, nil
 }

@@ -64,7 +64,7 @@ func (s *Server) console(c *gin.Context) {
 		return
 	}
 	if info, err := fs.Stat(s.Console, p); p == "" || err != nil || info.IsDir() {
-		if strings.HasPrefix(p, "assets/") {
+		if strings.HasPrefix(p, "assets/") || path.Ext(p) != "" { // pages' addresses have no extension
 			s.writeError(c, fault.NotFound("没有这个文件"))
 			return
 		}

@@ -119,6 +119,9 @@ func lock(ctx context.Context, q *db.Queries, id string) (db.LockCaseRow, error)
 	return c, nil
 }
 
+// maxFine, in fen, is far above any fine a township may set, and exact in every reader's numbers (RFC 8259 §6).
+const maxFine = 1_000_000_000_000
+
 // mayStep checks who takes the step, and what has to be written with it.
 func mayStep(ctx context.Context, q *db.Queries, actor authority.Actor, c db.LockCaseRow, step Step, today time.Time) error {
 	if step.To != Decision && (step.Decision != "" || step.FineFen != nil) {
@@ -173,6 +176,9 @@ func mayDecide(actor authority.Actor, c db.LockCaseRow, step Step, today time.Ti
 	}
 	if step.Decision == "" {
 		return fault.Invalid("请填写处罚决定内容")
+	}
+	if f := step.FineFen; f != nil && (*f < 0 || *f > maxFine) {
+		return fault.Invalid("罚款金额不对")
 	}
 	if f := step.FineFen; f != nil && *f > 0 && (*f < c.FineMinFen || (c.FineMaxFen != nil && *f > *c.FineMaxFen)) {
 		return fault.Refused("R30", "行政处罚法第34条", "罚款 %s 元超出%s%s规定的幅度", yuan(*f), c.Law, c.Article)

@@ -37,7 +37,7 @@ func (s *Service) Open(ctx context.Context, o Opening) (File, error) {
 	if o.Key != "" {
 		switch known, err := s.q.CaseByKey(ctx, db.CaseByKeyParams{OpenKey: &o.Key, Township: o.Township}); {
 		case err == nil:
-			return s.Get(ctx, known)
+			return s.openedBefore(ctx, known, o)
 		case !errors.Is(err, pgx.ErrNoRows):
 			return File{}, fmt.Errorf("look up case key: %w", err)
 		}
@@ -82,12 +82,21 @@ func (s *Service) Open(ctx context.Context, o Opening) (File, error) {
 		if err != nil {
 			return File{}, fmt.Errorf("look up case key: %w", err)
 		}
-		return s.Get(ctx, known)
+		return s.openedBefore(ctx, known, o)
 	}
 	if err != nil {
 		return File{}, err
 	}
 	return s.Get(ctx, c.ID)
+}
+
+// openedBefore gives the case that was opened under the key, if it is about the same.
+func (s *Service) openedBefore(ctx context.Context, known string, o Opening) (File, error) {
+	f, err := s.Get(ctx, known)
+	if err == nil && f.Title != strings.TrimSpace(o.Title) {
+		return File{}, fault.Conflict("幂等键已用于另一案件（%s）", f.Number)
+	}
+	return f, err
 }
 
 func openedPayload(c db.AddCaseParams) chain.CasePayload {

@@ -12,6 +12,7 @@ import (
 const (
 	liveEvery      = time.Second
 	maxSubscribers = 256
+	maxOfOne       = 16 // a browser holds one, however many pages it shows
 )
 
 // hub spreads changed states to those who watch. What changed is read from the database once a second, however many watch, and
@@ -54,7 +55,16 @@ func (s *Service) Subscribe(ctx context.Context) (*Subscription, error) {
 	if len(h.subs) >= maxSubscribers {
 		return nil, fault.Unavailable(10*time.Second, "同时查看设备动态的人过多，请稍后再试")
 	}
-	x := &Subscription{hub: h, actor: authority.ActorFrom(ctx), pending: map[string]State{}, wake: make(chan struct{}, 1)}
+	actor, own := authority.ActorFrom(ctx), 0
+	for x := range h.subs {
+		if x.actor.UserID == actor.UserID {
+			own++
+		}
+	}
+	if own >= maxOfOne {
+		return nil, fault.Unavailable(10*time.Second, "这个账号同时打开的设备动态过多，请先关闭一些")
+	}
+	x := &Subscription{hub: h, actor: actor, pending: map[string]State{}, wake: make(chan struct{}, 1)}
 	h.subs[x] = true
 	return x, nil
 }

@@ -29,7 +29,7 @@ type Options struct {
 	// Recorder finds the registered device with a serial number; "" when there is none.
 	Recorder func(ctx context.Context, serial string) (deviceID string, err error)
 	// AfterSeal enqueues the jobs that follow (media facts, holds) in the sealing transaction.
-	AfterSeal func(ctx context.Context, tx *pg.Tx, eid evidence.ID) error
+	AfterSeal func(ctx context.Context, tx *pg.Tx, rec evidence.Record) error
 	Now       func() time.Time
 	Logger    *slog.Logger
 }

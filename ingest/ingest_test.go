@@ -70,10 +70,10 @@ func newCounty(t *testing.T) *county {
 func (c *county) server() *ingest.Service {
 	return ingest.New(ingest.Options{Pool: c.pool, Log: c.log, Evidence: c.keeper, Store: c.store, Attested: func() bool { return true },
 		Logger: slog.New(slog.DiscardHandler), Retain: func(now time.Time) time.Time { return now.Add(time.Minute) },
-		AfterSeal: func(_ context.Context, _ *pg.Tx, eid evidence.ID) error {
+		AfterSeal: func(_ context.Context, _ *pg.Tx, rec evidence.Record) error {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			c.sealed = append(c.sealed, eid)
+			c.sealed = append(c.sealed, rec.ID)
 			return nil
 		}})
 }

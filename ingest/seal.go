@@ -54,7 +54,7 @@ func (s *Service) seal(ctx context.Context, row db.Upload, rec evidence.Record) 
 		if s.AfterSeal == nil {
 			return nil
 		}
-		return s.AfterSeal(ctx, tx, rec.ID)
+		return s.AfterSeal(ctx, tx, rec)
 	})
 	if err != nil {
 		return fmt.Errorf("seal: %w", err)

@@ -118,10 +118,11 @@ func (pl *platform) noteProbe(ctx context.Context) error {
 }
 
 // afterSeal enqueues what follows a sealing in its transaction.
-func (pl *platform) afterSeal(ctx context.Context, tx *pg.Tx, eid evidence.ID) error {
-	if _, err := pl.jobs.InsertTx(ctx, tx.Tx, media.Job{EvidenceID: string(eid)}, nil); err != nil {
+func (pl *platform) afterSeal(ctx context.Context, tx *pg.Tx, rec evidence.Record) error {
+	if _, err := pl.jobs.InsertTx(ctx, tx.Tx, media.Job{EvidenceID: string(rec.ID)}, nil); err != nil {
 		return fmt.Errorf("enqueue media facts: %w", err)
 	}
+	pl.devices.Uploaded(rec.DeviceID, time.Now())
 	return pl.settleHolds(ctx, tx)
 }
 

@@ -88,7 +88,9 @@ func (c *serveCmd) serve(ctx context.Context, out io.Writer, logger *slog.Logger
 	g.Go(func() error { // the first visit: demo, then the address, then what keeps the demo moving
 		err := c.welcome(gctx, p, plat)
 		if err == nil && c.Demo && c.DemoCounty {
-			err = c.startCounty(work, g, plat, logger)
+			if err := c.startCounty(work, g, plat, logger); err != nil {
+				p.say("  ! 不模拟设备上报：%v", err)
+			}
 		}
 		if err == nil && c.Demo && c.DemoFootage {
 			if err := c.dockDemo(gctx, p, plat); err != nil && gctx.Err() == nil { // the platform goes on without; the next start tries again

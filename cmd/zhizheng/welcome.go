@@ -42,9 +42,17 @@ func (c *serveCmd) welcome(ctx context.Context, p *progress, pl *platform) error
 		p.say("    %-10s %-12s %s", authority.RoleName(a.Role), a.Username, a.Password)
 	}
 	p.say("\n  从自己的电脑访问：ssh -L %s:%s:%s 本机", port, host, port)
-	p.say("\n  归库自己的文件夹：\n    bin/zhizheng-dock --identity %s --server %s --source 文件夹 --once\n", filepath.Join(c.Data, "demo-dock"), c.PublicURL)
+	p.say("\n  归库自己的文件夹：\n    bin/zhizheng-dock --identity %s --server %s --source 文件夹 --once\n", quoted(filepath.Join(c.Data, "demo-dock")), c.PublicURL)
 	p.say("  Ctrl-C 停止。")
 	return nil
+}
+
+// quoted is a path as a shell takes it.
+func quoted(p string) string {
+	if strings.ContainsAny(p, " '\"\\$`&|;<>()*?[]#~!\t\n") {
+		return "'" + strings.ReplaceAll(p, "'", `'\''`) + "'"
+	}
+	return p
 }
 
 // firstAdministrator makes the one account of a new platform; it has no password until its holder sets one through the link.
