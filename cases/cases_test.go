@@ -30,6 +30,9 @@ func TestOpenUnderAnItemInForce(t *testing.T) {
 	if err != nil || again.ID != f.ID {
 		t.Fatalf("the same key gave %s, %v", again.ID, err)
 	}
+	o.Title = "另一件事（示例）"
+	_, err = e.Open(officer, o)
+	wantKind(t, err, fault.KindConflict)
 	o.Key = ""
 	second, err := e.Open(officer, o)
 	if err != nil || second.Number != "东河镇执立〔2026〕第002号" {

@@ -276,4 +276,19 @@ func TestSubscription(t *testing.T) {
 	if rest := sub.Take(); len(rest) != 0 {
 		t.Fatalf("again: %+v", rest)
 	}
+	for range 15 { // one account can't take the streams of all
+		more, err := e.svc.Subscribe(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer more.Close()
+	}
+	if _, err := e.svc.Subscribe(ctx); err == nil {
+		t.Error("an account may watch without end")
+	}
+	neighbour, err := e.svc.Subscribe(authority.WithActor(t.Context(), authority.Actor{UserID: "v", Role: "officer", Townships: []string{donghe}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	neighbour.Close()
 }
