@@ -56,7 +56,15 @@ func (c *auditCmd) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("%+v\n", report)
+		fmt.Printf("册页 %d，主体 %d，无载荷 %d，存证点 %d，用时 %.1f 秒\n根散列 %x\n", report.Entries, report.Subjects, report.Erased, report.Checkpoints,
+			report.Took.Seconds(), report.Root[:])
+		for _, f := range report.Findings {
+			fmt.Printf("✗ %s\n", f)
+		}
+		if n := int64(len(report.Findings)) + report.More; n > 0 {
+			return fmt.Errorf("日志有 %d 处不符", n)
+		}
+		fmt.Println("✓ 日志完整一致")
 		return nil
 	})
 }
@@ -64,13 +72,20 @@ func (c *auditCmd) Run(ctx context.Context) error {
 // withLog opens database and log without the rest.
 func (c *serviceConfig) withLog(ctx context.Context, fn func(*pgxpool.Pool, *evlog.Log) error) error {
 	release, err := lockUnlessExternal(c.Data, c.DatabaseURL != "")
-	if err != nil {
-		return err
+	if err == nil {
+		defer release() // last: after the services have stopped
 	}
-	defer release()
 	svc := &services{}
-	defer func() { _ = svc.stop() }() // the process ends here
-	if err := c.startDatabase(ctx, svc, slog.New(slog.NewTextHandler(io.Discard, nil))); err != nil {
+	defer func() { _ = svc.stop() }()                    // the process ends here
+	if inUse, is := errors.AsType[inUseError](err); is { // beside a running server its database answers
+		r, err := c.beside()
+		if err != nil {
+			return errors.Join(inUse, err)
+		}
+		svc.databaseURL = r.DatabaseURL
+	} else if err != nil {
+		return err
+	} else if err := c.startDatabase(ctx, svc, slog.New(slog.NewTextHandler(io.Discard, nil))); err != nil {
 		return err
 	}
 	pool, err := pg.Open(ctx, svc.databaseURL, 4)
@@ -94,15 +109,21 @@ type userCmd struct {
 type userLinkCmd struct {
 	serviceConfig
 	Username  string `arg:"" help:"用户名。"`
-	PublicURL string `help:"用户访问的地址。" default:"http://127.0.0.1:8080" env:"ZZ_PUBLIC_URL" name:"public-url"`
+	PublicURL string `help:"用户访问的地址；默认取正在运行的平台的。" env:"ZZ_PUBLIC_URL" name:"public-url"`
 }
 
-// Run of `zhizheng user link`. With the embedded database the server must be stopped.
+// Run of `zhizheng user link`.
 func (c *userLinkCmd) Run(ctx context.Context) error {
 	return c.withLog(ctx, func(pool *pgxpool.Pool, log *evlog.Log) error {
 		token, err := authority.New(pool, log, authority.Options{}).IssueLink(authority.WithActor(ctx, authority.System), c.Username)
 		if err != nil {
 			return err
+		}
+		if c.PublicURL == "" {
+			c.PublicURL = "http://127.0.0.1:8080"
+			if r, err := c.beside(); err == nil && r.PublicURL != "" {
+				c.PublicURL = r.PublicURL
+			}
 		}
 		fmt.Fprintf(os.Stdout, "%s/sign-in?token=%s\n", c.PublicURL, token)
 		return nil

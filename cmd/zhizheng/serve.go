@@ -54,6 +54,10 @@ func (c *serveCmd) serve(ctx context.Context, out io.Writer, logger *slog.Logger
 		return err
 	}
 	defer func() { err = errors.Join(err, svc.stop()) }()
+	if err := c.leaveRunning(svc); err != nil {
+		return err
+	}
+	defer os.Remove(c.runningFile())
 	plat, err := c.openPlatform(ctx, p, svc, logger)
 	if err != nil {
 		return err
