@@ -59,7 +59,7 @@ func (s *Server) caseBundle(c *gin.Context) error {
 	h.Set("Content-Disposition", "attachment; filename*=UTF-8''"+url.PathEscape("证据包-"+f.Number+".zip"))
 	c.Status(http.StatusOK)
 	return plan.Write(ctx, flusher{c.Writer}, func(ctx context.Context) ([]byte, error) {
-		return awaited(ctx, func() ([]byte, error) { return s.Log.Receipt(ctx, leaf.Key) })
+		return awaited(ctx, 10*time.Second, func() ([]byte, error) { return s.Log.Receipt(ctx, leaf.Key) })
 	})
 }
 
@@ -222,7 +222,7 @@ func (s *Server) receipts(ctx context.Context, leaves []evlog.Leaf) (map[int64][
 		seqs[i] = l.Seq
 	}
 	var proofs map[int64][][]byte
-	checkpoint, err := awaited(ctx, func() (cp []byte, err error) {
+	checkpoint, err := awaited(ctx, 10*time.Second, func() (cp []byte, err error) {
 		cp, proofs, err = s.Log.Proofs(ctx, seqs)
 		return cp, err
 	})
@@ -242,10 +242,10 @@ func (s *Server) receipts(ctx context.Context, leaves []evlog.Leaf) (map[int64][
 	return out, nil
 }
 
-// awaited asks until a checkpoint covers what was asked for, for ten seconds at most.
-func awaited(ctx context.Context, ask func() ([]byte, error)) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
+// awaited asks until a checkpoint covers what was asked for; when the time is over it gives the last answer.
+func awaited(ctx context.Context, limit time.Duration, ask func() ([]byte, error)) ([]byte, error) {
+	over := time.NewTimer(limit)
+	defer over.Stop()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -255,6 +255,8 @@ func awaited(ctx context.Context, ask func() ([]byte, error)) ([]byte, error) {
 		}
 		select {
 		case <-tick.C:
+		case <-over.C:
+			return nil, err
 		case <-ctx.Done():
 			return nil, err
 		}

@@ -8,7 +8,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -257,13 +259,25 @@ func (s *Server) evidenceReceipt(c *gin.Context) error {
 	if rec.Status == evidence.StatusPending {
 		return fault.Pending(pendingRetry, "影像待传：字节还没有封存，尚无回执")
 	}
-	receipt, err := s.Log.Receipt(ctx, evidence.SealKey(rec.ID))
+	receipt, err := awaited(ctx, preferredWait(c.GetHeader("Prefer")), func() ([]byte, error) { return s.Log.Receipt(ctx, evidence.SealKey(rec.ID)) })
 	if err != nil {
 		return err
 	}
 	c.Header("Content-Disposition", `attachment; filename="`+string(rec.ID)+`.tlog-proof"`)
 	c.Data(http.StatusOK, "text/plain; charset=utf-8", receipt)
 	return nil
+}
+
+// preferredWait reads "wait=N" of a Prefer header (RFC 7240 §4.3), five seconds at most.
+func preferredWait(header string) time.Duration {
+	for p := range strings.SplitSeq(header, ",") {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(p), "wait="); ok {
+			if n, err := strconv.Atoi(v); err == nil && n > 0 {
+				return time.Duration(min(n, 5)) * time.Second
+			}
+		}
+	}
+	return 0
 }
 
 // ListCustody gives the chain of custody.

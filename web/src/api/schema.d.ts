@@ -268,7 +268,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Proof that the record is in the log (C2SP tlog-proof); 202 until a checkpoint covers it */
+        /** Proof that the record is in the log (C2SP tlog-proof); 202 until a checkpoint covers it, at once or after `Prefer: wait=N` seconds (5 at most) */
         get: operations["getEvidenceReceipt"];
         put?: never;
         post?: never;
