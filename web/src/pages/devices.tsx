@@ -122,7 +122,7 @@ export function DeviceList() {
     { key: "data", title: t("最近数据"), width: "90px", cell: (d) => ago(d.state.last_data_at, now, en) },
     { key: "dock", title: t("最近归站"), width: "90px", cell: (d) => shortTime(d.state.last_dock_at) },
     { key: "up", title: t("最近上传"), width: "90px", cell: (d) => shortTime(d.state.last_upload_at) },
-    { key: "bat", title: t("电量 · 存储"), width: "100px", cell: (d) => (d.state.battery === undefined && d.state.storage_used === undefined ? <span className="dim">—</span> : <>{d.state.battery !== undefined && <span className={d.state.battery < 20 ? "warn" : ""}>{d.state.battery}%</span>}{d.state.storage_used !== undefined && <span className={d.state.storage_used > 85 ? "warn" : "sub"}>{d.state.battery !== undefined && " · "}{t("已用 {{n}}%", { n: d.state.storage_used })}</span>}</>) },
+    { key: "bat", title: t("电量 · 存储"), width: "116px", cell: (d) => (d.state.battery === undefined && d.state.storage_used === undefined ? <span className="dim">—</span> : <>{d.state.battery !== undefined && <span className={d.state.battery < 20 ? "warn" : ""}>{d.state.battery}%</span>}{d.state.storage_used !== undefined && <span className={d.state.storage_used > 85 ? "warn" : "sub"}>{d.state.battery !== undefined && " · "}{t("已用 {{n}}%", { n: d.state.storage_used })}</span>}</>) },
   ];
   return (
     <>
