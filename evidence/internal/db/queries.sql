@@ -85,4 +85,4 @@ select count(*) from evidence_hold where evidence_id = $1 and lifted_at is null;
 update evidence set hold_state = $2 where id = $1;
 
 -- name: HoldsToSettle :many
-select id from evidence where hold_state in ('pending', 'lifting') and status = 'sealed' order by id limit $1;
+select id from evidence where hold_state in ('pending', 'lifting') and status <> 'pending' order by id limit $1;

@@ -231,7 +231,7 @@ func (q *Queries) Get(ctx context.Context, arg GetParams) (Evidence, error) {
 }
 
 const holdsToSettle = `-- name: HoldsToSettle :many
-select id from evidence where hold_state in ('pending', 'lifting') and status = 'sealed' order by id limit $1
+select id from evidence where hold_state in ('pending', 'lifting') and status <> 'pending' order by id limit $1
 `
 
 func (q *Queries) HoldsToSettle(ctx context.Context, limit int32) ([]string, error) {
