@@ -70,7 +70,7 @@ bench: build ## Figures with targets, tab-separated, and the machine they were t
 soak: build ## Hours: every test in its long form (20 kills during docking …), then each parser fuzzed for FUZZ (5m)
 	@ZZ_SOAK=1 go test -count=1 -timeout 6h ./...
 	@git grep -l '^func Fuzz' -- '*_test.go' | while read -r f; do sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$f" | while read -r name; do \
-	  echo "== $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZ) "$$(dirname "$$f")" || exit 1; done || exit 1; done
+	  echo "== $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZ) -fuzzminimizetime 20x "./$$(dirname "$$f")" || exit 1; done || exit 1; done
 
 .PHONY: clean-data
 clean-data: ## Remove the demo's data (DATA=./data), the database cluster and locked objects included
