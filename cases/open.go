@@ -93,7 +93,7 @@ func (s *Service) Open(ctx context.Context, o Opening) (File, error) {
 // openedBefore gives the case that was opened under the key, if it is about the same.
 func (s *Service) openedBefore(ctx context.Context, known string, o Opening) (File, error) {
 	f, err := s.Get(ctx, known)
-	if err == nil && f.Title != strings.TrimSpace(o.Title) {
+	if err == nil && (f.Title != strings.TrimSpace(o.Title) || f.Facts != o.Facts || f.Place != o.Place) {
 		return File{}, fault.Conflict("幂等键已用于另一案件（%s）", f.Number)
 	}
 	return f, err

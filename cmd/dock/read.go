@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -103,9 +104,9 @@ func lockSpool(dir string) (unlock func(), err error) {
 		f.Close()
 		return nil, fmt.Errorf("暂存目录正被另一个采集代理使用：%w", err)
 	}
-	torn, err := filepath.Glob(filepath.Join(dir, ".copying-*")) // of a run that was killed
+	torn, err := fs.Glob(os.DirFS(dir), ".copying-*") // of a run that was killed
 	for _, t := range torn {
-		err = errors.Join(err, os.Remove(t))
+		err = errors.Join(err, os.Remove(filepath.Join(dir, t)))
 	}
 	if err != nil {
 		f.Close()

@@ -81,7 +81,13 @@ func (c *cli) run(out io.Writer) (int, error) {
 		return undecided, err
 	}
 	head := make([]byte, len(chain.ReceiptHeader))
-	if _, err := f.ReadAt(head, 0); err == nil && string(head) == chain.ReceiptHeader {
+	n, err := f.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return undecided, err
+	}
+	// With --file a receipt is meant: one damaged in its first line too fails as a receipt.
+	isZip := strings.HasPrefix(string(head[:n]), "PK")
+	if string(head) == chain.ReceiptHeader || (c.File != "" && !isZip) {
 		return c.receipt(out, f, key)
 	}
 	if c.File != "" {

@@ -79,7 +79,7 @@ func (c *serviceConfig) withLog(ctx context.Context, fn func(*pgxpool.Pool, *evl
 	defer func() { _ = svc.stop() }()                    // the process ends here
 	if inUse, is := errors.AsType[inUseError](err); is { // beside a running server its database answers
 		r, err := c.beside()
-		if err != nil {
+		if err != nil || r.DatabaseURL == "" { // it starts just now, or its database is not embedded
 			return errors.Join(inUse, err)
 		}
 		svc.databaseURL = r.DatabaseURL

@@ -18,7 +18,7 @@ func (e inUseError) Error() string {
 
 // running is what a server on embedded services leaves for administration beside it, in DATA/secrets.
 type running struct {
-	DatabaseURL string `json:"database_url"`
+	DatabaseURL string `json:"database_url,omitempty"`
 	PublicURL   string `json:"public_url"`
 }
 
@@ -56,7 +56,11 @@ func lockData(dir string) (release func(), err error) {
 
 // leaveRunning writes the file; a killed server's is overwritten, and nobody asks for it while the folder is free.
 func (c *serveCmd) leaveRunning(svc *services) error {
-	b, err := json.Marshal(running{svc.databaseURL, c.PublicURL})
+	r := running{PublicURL: c.PublicURL}
+	if svc.postgres != nil { // an external one's address is the operator's, with its password
+		r.DatabaseURL = svc.databaseURL
+	}
+	b, err := json.Marshal(r)
 	if err != nil {
 		return err
 	}

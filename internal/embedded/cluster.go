@@ -238,8 +238,9 @@ func (c *cluster) ensure(ctx context.Context, log *slog.Logger, noSync bool) err
 		return nil
 	}
 	log.Info("creating the database cluster", "folder", c.root)
-	// A killed server's initdb may still be at work: it loses its folder and fails by itself, ours is another.
-	stale, _ := filepath.Glob(filepath.Join(c.root, "data.new*"))
+	// A killed server's initdb may still be at work: it loses its folder and fails by itself, ours is another. What can't be cleared
+	// away now is only room lost; nothing reads it.
+	stale, _ := globIn(c.root, "data.new*")
 	for _, d := range stale {
 		_ = os.RemoveAll(d)
 	}

@@ -40,7 +40,7 @@ func TestAttributesOfManyParts(t *testing.T) {
 // Four leftovers of a kill: a completed upload whose parts are still there, one that was being completed, a part without its name, a
 // part with a second name.
 func TestRecoverUploads(t *testing.T) {
-	objects := t.TempDir()
+	objects := filepath.Join(t.TempDir(), "数据 [a] *") // a data folder may be called anything
 	dir := filepath.Join(objects, "evidence/.sgwtmp/multipart", fmt.Sprintf("%x", sha256.Sum256([]byte("clip"))))
 	write := func(path string) {
 		t.Helper()

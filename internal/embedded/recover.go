@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
@@ -21,7 +22,7 @@ const inProgress = ".inprogress"
 //     answer 200 with no object there. It gets its name back, or is removed when its object is already in place.
 //   - temporary files of parts and objects that never got their name are removed.
 func recoverUploads(objects string, log *slog.Logger) error {
-	uploads, err := filepath.Glob(filepath.Join(objects, "*", posix.MetaTmpMultipartDir, "*"))
+	uploads, err := globIn(objects, path.Join("*", posix.MetaTmpMultipartDir, "*"))
 	if err != nil {
 		return err
 	}
@@ -30,7 +31,7 @@ func recoverUploads(objects string, log *slog.Logger) error {
 			return err
 		}
 	}
-	temps, err := filepath.Glob(filepath.Join(objects, "*", posix.MetaTmpDir, "*"))
+	temps, err := globIn(objects, path.Join("*", posix.MetaTmpDir, "*"))
 	if err != nil {
 		return err
 	}
@@ -107,7 +108,7 @@ func completed(dir, id string) (bool, error) {
 
 // removeHalfLinked removes the second names that replacing a part uses for a moment.
 func removeHalfLinked(upload string) error {
-	half, err := filepath.Glob(filepath.Join(upload, ".*.sgwtmp.*"))
+	half, err := globIn(upload, ".*.sgwtmp.*")
 	if err != nil {
 		return err
 	}
@@ -117,4 +118,13 @@ func removeHalfLinked(upload string) error {
 		}
 	}
 	return nil
+}
+
+// globIn finds files below a folder whose own name is no pattern: a data folder may be called anything.
+func globIn(dir, pattern string) ([]string, error) {
+	found, err := fs.Glob(os.DirFS(dir), pattern)
+	for i, f := range found {
+		found[i] = filepath.Join(dir, f)
+	}
+	return found, err
 }

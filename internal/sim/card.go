@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,7 +49,7 @@ func Card(ctx context.Context, dir, unit, serial, officer string, now time.Time,
 		} else {
 			c.Start = time.Date(now.Year(), now.Month(), now.Day()-s.daysAgo, s.hour, s.minute, 7+i*5, 0, shanghai)
 		}
-		there, err := filepath.Glob(filepath.Join(dir, fmt.Sprintf("*_%04d.mp4", i+1)))
+		there, err := fs.Glob(os.DirFS(dir), fmt.Sprintf("*_%04d.mp4", i+1)) // the folder's own name is no pattern
 		if err != nil {
 			return err
 		}
