@@ -4,45 +4,14 @@ import (
 	"fmt"
 )
 
-// newPayload gives an empty payload struct for each kind of the registry.
-func newPayload(k Kind) any {
-	switch k {
-	case KindManifest:
-		return &ManifestPayload{}
-	case KindEquivocation:
-		return &EquivocationPayload{}
-	case KindManifestName:
-		return &ManifestNamePayload{}
-	case KindSealed:
-		return &SealedPayload{}
-	case KindVerified, KindDamaged:
-		return &VerifiedPayload{}
-	case KindViewed, KindDownloaded, KindExported, KindLinked, KindUnlinked, KindHoldSet, KindHoldActive, KindHoldLifted,
-		KindRetention, KindRestricted, KindUploading:
-		return &CustodyPayload{}
-	case KindCaseOpened, KindCaseStage, KindCaseDecided, KindCaseExported:
-		return &CasePayload{}
-	case KindPosting, KindPostingRefused:
-		return &PostingPayload{}
-	case KindAllotment:
-		return &AllotmentPayload{}
-	case KindKeyEnrolled, KindKeyRevoked:
-		return &KeyPayload{}
-	case KindPowerGrant, KindPowerRecall:
-		return &PowerPayload{}
-	case KindDeviceState, KindStoreProbe, KindAudit, KindTimestamp:
-		return &NotePayload{}
-	}
-	return nil
-}
-
 // DecodePayload reads the payload of a kind; the result is a pointer to that kind's struct of payloads.go. Bytes that are not
 // deterministic are refused; fields this version doesn't know are passed over.
 func DecodePayload(k Kind, b []byte) (any, error) {
-	p := newPayload(k)
-	if p == nil {
+	info, ok := InfoOf(k)
+	if !ok {
 		return nil, fmt.Errorf("decode payload: kind %d is unknown", k)
 	}
+	p := info.fresh()
 	if err := Deterministic(b); err != nil {
 		return nil, fmt.Errorf("decode payload: %w", err)
 	}

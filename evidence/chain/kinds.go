@@ -1,6 +1,6 @@
 package chain
 
-import "sort"
+import "slices"
 
 // Kind numbers what a leaf records. Numbers are part of the log's format: never reused, never renumbered.
 type Kind uint16
@@ -10,6 +10,7 @@ const (
 	KindManifest     Kind = 1 // subject: signing key; a device's signed statement about one clip
 	KindEquivocation Kind = 2 // subject: signing key; two manifests for one (key, epoch, counter)
 	KindManifestName Kind = 3 // subject: evidence; the same bytes arrived under another name
+	KindAnomaly      Kind = 4 // subject: signing key; a clock jump, a reset counter, anything odd about a device's own chain
 
 	KindSealed     Kind = 10 // subject: evidence item, as are all custody kinds
 	KindVerified   Kind = 11
@@ -25,6 +26,9 @@ const (
 	KindRetention  Kind = 21
 	KindRestricted Kind = 22 // 误录
 	KindUploading  Kind = 23
+	KindClipped    Kind = 24 // a clip was made of it: new evidence that names this one
+	KindShared     Kind = 25
+	KindDeleted    Kind = 26 // at the end of retention
 
 	KindCaseOpened   Kind = 40 // subject: case
 	KindCaseStage    Kind = 41
@@ -39,11 +43,18 @@ const (
 	KindKeyRevoked  Kind = 81
 	KindPowerGrant  Kind = 82 // subject: township
 	KindPowerRecall Kind = 83
-	KindDeviceState Kind = 84 // subject: signing key
+	KindDeviceState Kind = 84 // subject: signing key; its signed statement of where its counter stands, closing ones included
+	KindCertificate Kind = 85 // subject: the officer
+	KindLogKey      Kind = 86 // subject: the platform, as are the following
+	KindWitnesses   Kind = 87 // who witnesses, and how many must
 
-	KindStoreProbe Kind = 90 // subject: the platform
+	KindStoreProbe Kind = 90
 	KindAudit      Kind = 91
 	KindTimestamp  Kind = 92
+	KindCanary     Kind = 93
+	KindReread     Kind = 94
+	KindDrill      Kind = 95
+	KindErased     Kind = 96
 )
 
 // KindInfo names a kind for people.
@@ -51,48 +62,64 @@ type KindInfo struct {
 	Kind   Kind
 	Name   string // stable machine name, used by the API
 	Zh, En string // one sentence without the particulars
+	fresh  func() any
 }
 
-var kinds = map[Kind]KindInfo{}
+func payload[T any]() any { return new(T) }
 
-func register(k Kind, name, zh, en string) {
-	kinds[k] = KindInfo{k, name, zh, en}
+// registry says of each kind how it is called and which payload it has.
+var registry = []KindInfo{
+	{KindManifest, "manifest", "指纹已入册", "fingerprint logged", payload[ManifestPayload]},
+	{KindEquivocation, "equivocation", "同一计数出现两份影像清单", "two manifests for one counter", payload[EquivocationPayload]},
+	{KindManifestName, "other-name", "同一影像以另一文件名出现", "the same bytes arrived under another name", payload[ManifestNamePayload]},
+	{KindAnomaly, "anomaly", "设备链异常", "anomaly in a device's own chain", payload[AnomalyPayload]},
+	{KindSealed, "sealed", "封存入库", "sealed", payload[SealedPayload]},
+	{KindVerified, "verified", "复核：重读字节，摘要一致", "bytes read again, digests agree", payload[VerifiedPayload]},
+	{KindDamaged, "damaged", "复核：重读字节，摘要不一致", "bytes read again, digests differ", payload[VerifiedPayload]},
+	{KindViewed, "viewed", "查看", "viewed", payload[CustodyPayload]},
+	{KindDownloaded, "downloaded", "下载", "downloaded", payload[CustodyPayload]},
+	{KindExported, "exported", "导出证据包", "exported in a bundle", payload[CustodyPayload]},
+	{KindLinked, "linked", "关联案件", "linked to a case", payload[CustodyPayload]},
+	{KindUnlinked, "unlinked", "解除案件关联", "unlinked from a case", payload[CustodyPayload]},
+	{KindHoldSet, "hold-set", "设置保全", "legal hold set", payload[CustodyPayload]},
+	{KindHoldActive, "hold-active", "保全已由存储确认", "legal hold confirmed by the store", payload[CustodyPayload]},
+	{KindHoldLifted, "hold-lifted", "解除保全", "legal hold lifted", payload[CustodyPayload]},
+	{KindRetention, "retention", "延长留存期限", "retention extended", payload[CustodyPayload]},
+	{KindRestricted, "restricted", "标记误录，限制查看", "marked as mistaken recording, restricted", payload[CustodyPayload]},
+	{KindUploading, "uploading", "开始上传影像", "upload started", payload[CustodyPayload]},
+	{KindClipped, "clipped", "截取片段", "a clip was made of it", payload[ClippedPayload]},
+	{KindShared, "shared", "共享", "shared", payload[CustodyPayload]},
+	{KindDeleted, "deleted", "留存期满删除", "deleted at the end of retention", payload[DeletedPayload]},
+	{KindCaseOpened, "case-opened", "立案", "case filed", payload[CasePayload]},
+	{KindCaseStage, "case-stage", "办案环节推进", "case moved to another stage", payload[CasePayload]},
+	{KindCaseDecided, "case-decided", "作出处罚决定，冻结证据", "decided, evidence frozen", payload[CasePayload]},
+	{KindCaseExported, "case-exported", "导出案件证据包", "case bundle exported", payload[CasePayload]},
+	{KindPosting, "posting", "记账", "ledger posting", payload[PostingPayload]},
+	{KindAllotment, "allotment", "核定额度", "yearly allotment set", payload[AllotmentPayload]},
+	{KindPostingRefused, "posting-refused", "拒绝记账", "ledger posting refused", payload[PostingPayload]},
+	{KindKeyEnrolled, "key-enrolled", "设备密钥登记", "device key enrolled", payload[KeyPayload]},
+	{KindKeyRevoked, "key-revoked", "设备密钥吊销", "device key revoked", payload[KeyPayload]},
+	{KindPowerGrant, "power-granted", "权力事项下放", "power item handed down", payload[PowerPayload]},
+	{KindPowerRecall, "power-recalled", "权力事项收回", "power item taken back", payload[PowerPayload]},
+	{KindDeviceState, "device-state", "设备签名状态", "signed device state", payload[DeviceStatePayload]},
+	{KindCertificate, "certificate", "执法证变更", "officer's certificate changed", payload[CertificatePayload]},
+	{KindLogKey, "log-key", "证据册密钥更换", "log key changed", payload[LogKeyPayload]},
+	{KindWitnesses, "witnesses", "见证方与门限变更", "witnesses or their quorum changed", payload[WitnessesPayload]},
+	{KindStoreProbe, "store-probe", "存储探测", "store probed", payload[NotePayload]},
+	{KindAudit, "audit", "全册核验", "log audited", payload[AuditPayload]},
+	{KindTimestamp, "timestamp", "可信时间戳", "trusted timestamp", payload[TimestampPayload]},
+	{KindCanary, "canary", "锁定试探", "lock tried on a canary", payload[CanaryPayload]},
+	{KindReread, "reread", "影像重读核验", "stored footage read again", payload[RereadPayload]},
+	{KindDrill, "drill", "自证演练", "self-proof drill", payload[DrillPayload]},
+	{KindErased, "erased", "删除册页内容", "payloads of leaves erased", payload[ErasedPayload]},
 }
 
-var _ = func() bool {
-	register(KindManifest, "manifest", "指纹已入册", "fingerprint logged")
-	register(KindEquivocation, "equivocation", "同一计数出现两份影像清单", "two manifests for one counter")
-	register(KindManifestName, "other-name", "同一影像以另一文件名出现", "the same bytes arrived under another name")
-	register(KindSealed, "sealed", "封存入库", "sealed")
-	register(KindVerified, "verified", "复核：重读字节，摘要一致", "bytes read again, digests agree")
-	register(KindDamaged, "damaged", "复核：重读字节，摘要不一致", "bytes read again, digests differ")
-	register(KindViewed, "viewed", "查看", "viewed")
-	register(KindDownloaded, "downloaded", "下载", "downloaded")
-	register(KindExported, "exported", "导出证据包", "exported in a bundle")
-	register(KindLinked, "linked", "关联案件", "linked to a case")
-	register(KindUnlinked, "unlinked", "解除案件关联", "unlinked from a case")
-	register(KindHoldSet, "hold-set", "设置保全", "legal hold set")
-	register(KindHoldActive, "hold-active", "保全已由存储确认", "legal hold confirmed by the store")
-	register(KindHoldLifted, "hold-lifted", "解除保全", "legal hold lifted")
-	register(KindRetention, "retention", "延长留存期限", "retention extended")
-	register(KindRestricted, "restricted", "标记误录，限制查看", "marked as mistaken recording, restricted")
-	register(KindUploading, "uploading", "开始上传影像", "upload started")
-	register(KindCaseOpened, "case-opened", "立案", "case filed")
-	register(KindCaseStage, "case-stage", "办案环节推进", "case moved to another stage")
-	register(KindCaseDecided, "case-decided", "作出处罚决定，冻结证据", "decided, evidence frozen")
-	register(KindCaseExported, "case-exported", "导出案件证据包", "case bundle exported")
-	register(KindPosting, "posting", "记账", "ledger posting")
-	register(KindAllotment, "allotment", "核定额度", "yearly allotment set")
-	register(KindPostingRefused, "posting-refused", "拒绝记账", "ledger posting refused")
-	register(KindKeyEnrolled, "key-enrolled", "设备密钥登记", "device key enrolled")
-	register(KindKeyRevoked, "key-revoked", "设备密钥吊销", "device key revoked")
-	register(KindPowerGrant, "power-granted", "权力事项下放", "power item handed down")
-	register(KindPowerRecall, "power-recalled", "权力事项收回", "power item taken back")
-	register(KindDeviceState, "device-state", "设备签名状态", "signed device state")
-	register(KindStoreProbe, "store-probe", "存储探测", "store probed")
-	register(KindAudit, "audit", "全册核验", "log audited")
-	register(KindTimestamp, "timestamp", "可信时间戳", "trusted timestamp")
-	return true
+var kinds = func() map[Kind]KindInfo {
+	m := make(map[Kind]KindInfo, len(registry))
+	for _, i := range registry {
+		m[i.Kind] = i
+	}
+	return m
 }()
 
 // InfoOf gives a kind's names; ok is false for a number this version doesn't know.
@@ -102,14 +129,7 @@ func InfoOf(k Kind) (KindInfo, bool) {
 }
 
 // Kinds lists the registry in order of numbers.
-func Kinds() []KindInfo {
-	all := make([]KindInfo, 0, len(kinds))
-	for _, i := range kinds {
-		all = append(all, i)
-	}
-	sort.Slice(all, func(a, b int) bool { return all[a].Kind < all[b].Kind })
-	return all
-}
+func Kinds() []KindInfo { return slices.Clone(registry) }
 
 // Subject kinds: what a chain of leaves is about. With the id they make the opaque subject of a leaf.
 const (
@@ -118,5 +138,6 @@ const (
 	SubjectCase     = "case"     // id: case id
 	SubjectLedger   = "ledger"   // id: township code
 	SubjectTownship = "township" // id: township code
-	SubjectPlatform = "platform" // id: "platform"
+	SubjectPlatform = "platform" // id: "store", "audit", "timestamp", "log", "erasure" …: what of the platform it is about
+	SubjectOfficer  = "officer"  // id: officer id
 )

@@ -120,7 +120,134 @@ type PowerPayload struct {
 	Actor     string `cbor:"7,keyasint"`
 }
 
-// NotePayload is any other statement of the platform about itself: probes, audits, timestamps, device state.
+// AnomalyPayload says what is odd about a device's own chain, and where in it.
+type AnomalyPayload struct {
+	KeyID  []byte `cbor:"1,keyasint"`
+	What   string `cbor:"2,keyasint"` // "clock-jump", "counter-reset", "chain-break"
+	Epoch  uint64 `cbor:"3,keyasint"`
+	First  uint64 `cbor:"4,keyasint"` // counters it concerns
+	Last   uint64 `cbor:"5,keyasint"`
+	Detail string `cbor:"6,keyasint,omitempty"`
+}
+
+// ClippedPayload lies on the chain of the item that was clipped. The clip is evidence of its own.
+type ClippedPayload struct {
+	EvidenceID string `cbor:"1,keyasint"`
+	Clip       string `cbor:"2,keyasint"` // evidence id of the clip
+	Actor      string `cbor:"3,keyasint"`
+	FromMS     int64  `cbor:"4,keyasint"` // on the item's own time line
+	ToMS       int64  `cbor:"5,keyasint"`
+	Tool       string `cbor:"6,keyasint"` // name and version
+}
+
+// DeletedPayload is the certificate of a deletion at the end of retention.
+type DeletedPayload struct {
+	EvidenceID  string `cbor:"1,keyasint"`
+	Actor       string `cbor:"2,keyasint"`
+	SHA256      []byte `cbor:"3,keyasint"`
+	Size        int64  `cbor:"4,keyasint"`
+	RetainUntil int64  `cbor:"5,keyasint"`
+	Reason      string `cbor:"6,keyasint"`
+}
+
+// DeviceStatePayload holds a signing key's own statement of how far its counter has come, exactly as it came.
+type DeviceStatePayload struct {
+	Signed     []byte `cbor:"1,keyasint"`
+	ReceivedAt int64  `cbor:"2,keyasint"`
+}
+
+// CertificatePayload is an enforcement certificate that was issued, changed or withdrawn.
+type CertificatePayload struct {
+	CertificateID string `cbor:"1,keyasint"`
+	OfficerID     string `cbor:"2,keyasint"`
+	From          string `cbor:"3,keyasint"` // 2006-01-02
+	To            string `cbor:"4,keyasint"`
+	Actor         string `cbor:"5,keyasint"`
+	Reason        string `cbor:"6,keyasint,omitempty"`
+}
+
+// LogKeyPayload replaces the log's key. Checkpoints carry both signatures until the old key is retired.
+type LogKeyPayload struct {
+	Old    string `cbor:"1,keyasint"` // verifier key; "" in the log's first statement
+	New    string `cbor:"2,keyasint"` // verifier key; the same as Old when Old alone is retired
+	Act    string `cbor:"3,keyasint"` // "added", "retired"
+	Actor  string `cbor:"4,keyasint"`
+	Reason string `cbor:"5,keyasint,omitempty"`
+}
+
+// WitnessesPayload is the witness policy in force from here on.
+type WitnessesPayload struct {
+	Policy string `cbor:"1,keyasint"` // C2SP tlog-policy
+	Actor  string `cbor:"2,keyasint"`
+}
+
+// AuditPayload is the result of reckoning the whole log again from its bytes.
+type AuditPayload struct {
+	Size     int64  `cbor:"1,keyasint"`
+	Root     []byte `cbor:"2,keyasint"`
+	Findings int64  `cbor:"3,keyasint"` // 0: all of it holds
+	TookMS   int64  `cbor:"4,keyasint"`
+	Actor    string `cbor:"5,keyasint"`
+	First    string `cbor:"6,keyasint,omitempty"` // the first finding
+}
+
+// TimestampPayload is an RFC 3161 token over a checkpoint's note body.
+type TimestampPayload struct {
+	Authority string `cbor:"1,keyasint"` // address it was asked at, or "carried" for an imported one
+	Body      string `cbor:"2,keyasint"` // the checkpoint's note body; its SHA-256 is what was stamped
+	Token     []byte `cbor:"3,keyasint"` // DER TimeStampToken
+	GenTime   int64  `cbor:"4,keyasint"`
+}
+
+// CanaryPayload is the transcript of one attempt to get rid of a locked object.
+type CanaryPayload struct {
+	Store     string       `cbor:"1,keyasint"` // name of the configured store, no address
+	ObjectKey string       `cbor:"2,keyasint"`
+	VersionID string       `cbor:"3,keyasint"`
+	Held      bool         `cbor:"4,keyasint"`
+	Steps     []CanaryStep `cbor:"5,keyasint"`
+}
+
+// CanaryStep is one question to the store and what it did.
+type CanaryStep struct {
+	Name string `cbor:"1,keyasint"`
+	OK   bool   `cbor:"2,keyasint"`
+	Got  string `cbor:"3,keyasint"`
+}
+
+// RereadPayload is the result of a run that read every stored object again. Each object has a leaf of its own.
+type RereadPayload struct {
+	Run     string `cbor:"1,keyasint"`
+	Objects int64  `cbor:"2,keyasint"`
+	Bytes   int64  `cbor:"3,keyasint"`
+	Damaged int64  `cbor:"4,keyasint"`
+	Missing int64  `cbor:"5,keyasint"`
+	TookMS  int64  `cbor:"6,keyasint"`
+	Actor   string `cbor:"7,keyasint"`
+}
+
+// DrillPayload is the result of a self-proof drill on a copy.
+type DrillPayload struct {
+	Actor   string      `cbor:"1,keyasint"`
+	Tampers []DrillStep `cbor:"2,keyasint"`
+	TookMS  int64       `cbor:"3,keyasint"`
+}
+
+// DrillStep is one way the copy was tampered with and what found it.
+type DrillStep struct {
+	Name  string `cbor:"1,keyasint"`
+	Found bool   `cbor:"2,keyasint"`
+	By    string `cbor:"3,keyasint"`
+}
+
+// ErasedPayload names leaves whose salt and payload were deleted. Their bytes and all proofs stay.
+type ErasedPayload struct {
+	Leaves []uint64 `cbor:"1,keyasint"`
+	Actor  string   `cbor:"2,keyasint"`
+	Reason string   `cbor:"3,keyasint"`
+}
+
+// NotePayload is any other statement of the platform about itself.
 type NotePayload struct {
 	Text  string `cbor:"1,keyasint"`
 	Bytes []byte `cbor:"2,keyasint,omitempty"`
