@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"zhizheng/authority/internal/db"
+	"zhizheng/evidence/chain"
 	"zhizheng/internal/fault"
 	"zhizheng/internal/id"
 	"zhizheng/internal/pg"
@@ -114,10 +115,13 @@ func (o Officer) CertificateOn(day time.Time) (Certificate, bool) {
 	return Certificate{}, false
 }
 
-// AddOfficers records officers with their certificates in one transaction and gives them ids where they have none.
+// AddOfficers records officers with their certificates, each a leaf of the log, in one transaction and gives them ids where they have
+// none.
 func (s *Service) AddOfficers(ctx context.Context, officers []Officer) error {
 	rows := make([]db.AddOfficersParams, len(officers))
 	var certs []db.AddCertificatesParams
+	var leaves []chain.Entry
+	actor, now := ActorFrom(ctx), s.now()
 	for i := range officers {
 		o := &officers[i]
 		if o.ID == "" {
@@ -129,6 +133,8 @@ func (s *Service) AddOfficers(ctx context.Context, officers []Officer) error {
 		}
 		for _, c := range o.Certificates {
 			certs = append(certs, db.AddCertificatesParams{Number: c.Number, OfficerID: o.ID, ValidFrom: c.From, ValidTo: c.To})
+			leaves = append(leaves, chain.Entry{Key: "certificate/" + c.Number, Kind: chain.KindCertificate, Subject: chain.Subject{Type: chain.SubjectOfficer, ID: o.ID},
+				Time: now, Payload: chain.CertificatePayload{CertificateID: c.Number, OfficerID: o.ID, From: c.From.Format(time.DateOnly), To: c.To.Format(time.DateOnly), Actor: actor.UserID}})
 		}
 	}
 	err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
@@ -136,8 +142,10 @@ func (s *Service) AddOfficers(ctx context.Context, officers []Officer) error {
 		if _, err := q.AddOfficers(ctx, rows); err != nil {
 			return err
 		}
-		_, err := q.AddCertificates(ctx, certs)
-		return err
+		if _, err := q.AddCertificates(ctx, certs); err != nil {
+			return err
+		}
+		return s.log.Append(tx, leaves...)
 	})
 	if pg.IsUnique(err, "") {
 		return fault.Conflict("执法人员或执法证号已登记").Because(err)

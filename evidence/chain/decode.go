@@ -1,8 +1,6 @@
 package chain
 
-import (
-	"fmt"
-)
+import "fmt"
 
 // DecodePayload reads the payload of a kind; the result is a pointer to that kind's struct of payloads.go. Bytes that are not
 // deterministic are refused; fields this version doesn't know are passed over.
@@ -31,19 +29,4 @@ func Payload[T any](b []byte) (T, error) {
 		return p, fmt.Errorf("decode payload: %w", err)
 	}
 	return p, nil
-}
-
-// Sentence says in one line what a leaf of this kind records, without its particulars; en asks for English.
-func (k Kind) Sentence(en bool) string {
-	i, ok := InfoOf(k)
-	switch {
-	case ok && en:
-		return i.En
-	case ok:
-		return i.Zh
-	case en:
-		return fmt.Sprintf("kind %d, unknown to this version", k)
-	default:
-		return fmt.Sprintf("本版本不认识的事项（%d）", k)
-	}
 }
