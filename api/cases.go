@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"zhizheng/authority"
 	"zhizheng/cases"
 	"zhizheng/evidence"
+	"zhizheng/evidence/chain"
 	"zhizheng/internal/fault"
 )
 
@@ -129,6 +131,14 @@ func (s *Server) caseFile(ctx context.Context, f cases.File) (Case, error) {
 		return Case{}, err
 	}
 	v.Officers, v.Acts, v.Exhibits, v.EvidenceCount = &officers, &acts, &exhibits, len(exhibits)
+	if f.EvidenceRoot != nil {
+		m := chain.Mark{CaseID: f.ID, Root: f.EvidenceRoot, Key: chain.Fingerprint(s.Log.VKey())}
+		v.Frozen = &struct {
+			Key  string `json:"key"`
+			Mark string `json:"mark"`
+			Root string `json:"root"`
+		}{m.Key, m.Text(), hex.EncodeToString(m.Root)}
+	}
 	if authority.ActorFrom(ctx).May("case:write") {
 		next := make([]struct {
 			Name  string `json:"name"`

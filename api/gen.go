@@ -198,10 +198,22 @@ type Case struct {
 	EvidenceCount int                 `json:"evidence_count"`
 	Exhibits      *[]Exhibit          `json:"exhibits,omitempty"`
 	FineFen       *int64              `json:"fine_fen,omitempty"`
-	ID            string              `json:"id"`
-	Mode          *string             `json:"mode,omitempty"`
-	ModeName      *string             `json:"mode_name,omitempty"`
-	NextStages    *[]struct {
+
+	// Frozen The evidence as frozen at the decision (R16)
+	Frozen *struct {
+		// Key Fingerprint of the log's key: hex SHA-256 of its one line
+		Key string `json:"key"`
+
+		// Mark Text of the QR code on printed documents; zhizheng-verify --qr compares it
+		Mark string `json:"mark"`
+
+		// Root Root over the exhibits, hex, also in the decision's leaf
+		Root string `json:"root"`
+	} `json:"frozen,omitempty"`
+	ID         string  `json:"id"`
+	Mode       *string `json:"mode,omitempty"`
+	ModeName   *string `json:"mode_name,omitempty"`
+	NextStages *[]struct {
 		Name  string `json:"name"`
 		Stage string `json:"stage"`
 	} `json:"next_stages,omitempty"`

@@ -162,7 +162,7 @@ func TestCourseOfACase(t *testing.T) {
 	ok(t, err)
 	rec, err := e.keeper.Get(t.Context(), evidence.Scope{}, evidence.ID(clip))
 	ok(t, err)
-	if !bytes.Equal(got.EvidenceRoot, Root([]Frozen{{clip, rec.SHA256}})) {
+	if !bytes.Equal(got.EvidenceRoot, chain.FrozenRoot([]chain.Frozen{{EvidenceID: clip, SHA256: rec.SHA256}})) {
 		t.Fatalf("frozen root %x", got.EvidenceRoot)
 	}
 	if got.Due == nil || !got.Due.Equal(date("2026-03-11")) { // 7 working days after Monday 2 March

@@ -1,12 +1,9 @@
 package cases
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -149,7 +146,7 @@ func freeze(ctx context.Context, q *db.Queries, caseID string, records map[strin
 	if err != nil {
 		return nil, fmt.Errorf("read exhibits of case %s: %w", caseID, err)
 	}
-	frozen := make([]Frozen, 0, len(linked))
+	frozen := make([]chain.Frozen, 0, len(linked))
 	for _, e := range linked {
 		eid := e.EvidenceID
 		r, ok := records[eid]
@@ -159,9 +156,9 @@ func freeze(ctx context.Context, q *db.Queries, caseID string, records map[strin
 		if r.Status == evidence.StatusPending {
 			return nil, fault.Conflict("证据 %s 影像待传，封存后方可作出决定", eid)
 		}
-		frozen = append(frozen, Frozen{eid, r.SHA256})
+		frozen = append(frozen, chain.Frozen{EvidenceID: eid, SHA256: r.SHA256})
 	}
-	root := Root(frozen)
+	root := chain.FrozenRoot(frozen)
 	err = q.DecideCase(ctx, db.DecideCaseParams{ID: caseID, DecidedOn: &today, Decision: step.Decision, FineFen: step.FineFen, EvidenceRoot: root})
 	if err != nil {
 		return nil, fmt.Errorf("decide case %s: %w", caseID, err)
@@ -188,24 +185,4 @@ func (s *Service) Exported(ctx context.Context, tx *pg.Tx, caseID string, digest
 	return s.event(ctx, tx, db.AddEventParams{CaseID: caseID, Kind: "exported", Stage: c.Stage, OnDay: authority.Day(now), At: now, Actor: actor.UserID},
 		&chain.Entry{Kind: chain.KindCaseExported, Subject: Subject(caseID), Time: now,
 			Payload: chain.CasePayload{CaseID: caseID, Actor: actor.UserID, Stage: c.Stage, Township: c.Township, Digest: digest}})
-}
-
-// Frozen is an exhibit as it stood at the decision.
-type Frozen struct {
-	EvidenceID string
-	SHA256     []byte
-}
-
-// Root commits to a set of exhibits: SHA-256 over "zz-exhibits" 0x00 and, in order of ids, id 0x00 SHA-256 of the bytes.
-func Root(set []Frozen) []byte {
-	set = slices.SortedFunc(slices.Values(set), func(a, b Frozen) int { return strings.Compare(a.EvidenceID, b.EvidenceID) })
-	var b bytes.Buffer
-	b.WriteString("zz-exhibits\x00")
-	for _, f := range set {
-		b.WriteString(f.EvidenceID)
-		b.WriteByte(0)
-		b.Write(f.SHA256)
-	}
-	h := sha256.Sum256(b.Bytes())
-	return h[:]
 }

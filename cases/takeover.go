@@ -190,7 +190,7 @@ func course(row *db.AddCasesParams, p Past, actor string, now time.Time) ([]db.A
 			row.Reviewer = &st.Reviewer
 		}
 		if at == Decision {
-			root = Root(nil) // paper exhibits stay in the paper file
+			root = chain.FrozenRoot(nil) // paper exhibits stay in the paper file
 			decided := day
 			row.DecidedOn, row.Decision, row.FineFen, row.EvidenceRoot = &decided, st.Decision, st.FineFen, root
 		}

@@ -37,6 +37,7 @@ const (
 type cli struct {
 	Trust   string           `help:"可信的日志公钥文件（从县司法局等可信渠道取得，不要取自证据包）。 File with the log's key, from a source you trust." type:"existingfile" placeholder:"VKEYFILE"`
 	File    string           `help:"回执所证明的影像文件。 The file a receipt is about." type:"existingfile"`
+	QR      string           `help:"打印文书上二维码的文字，与证据包比对。 Text of a printed document's QR code, compared with the bundle." name:"qr" placeholder:"TEXT"`
 	JSON    bool             `help:"以 JSON 输出。 Report as JSON." name:"json"`
 	Version kong.VersionFlag `help:"打印版本。" short:"V"`
 	Subject string           `arg:"" name:"bundle-or-receipt" help:"证据包（zip）或回执（.tlog-proof）。" type:"existingfile"`
@@ -120,6 +121,9 @@ func (c *cli) bundle(out io.Writer, f io.ReaderAt, size int64, key note.Verifier
 	if err != nil {
 		return undecided, err
 	}
+	if err := c.mark(&rep); err != nil {
+		return undecided, err
+	}
 	if c.JSON {
 		e := json.NewEncoder(out)
 		e.SetIndent("", "  ")
@@ -147,6 +151,31 @@ func (c *cli) bundle(out io.Writer, f io.ReaderAt, size int64, key note.Verifier
 	}
 	say(c.JSON, out, "\n核验通过：全部成立。 All holds.")
 	return holds, nil
+}
+
+// mark compares the QR code of a printed document, if one is given.
+func (c *cli) mark(rep *bundle.Report) error {
+	if c.QR == "" {
+		return nil
+	}
+	m, err := chain.ParseMark(c.QR)
+	if err != nil {
+		return fmt.Errorf("--qr 不是本平台文书的二维码：%w", err)
+	}
+	var trusted []string
+	if c.Trust != "" {
+		b, err := os.ReadFile(c.Trust)
+		if err != nil {
+			return err
+		}
+		trusted = append(trusted, chain.Fingerprint(string(b)))
+	}
+	if fails := rep.CheckMark(m, trusted...); len(fails) > 0 {
+		rep.Failures = append(rep.Failures, fails...)
+	} else {
+		rep.Checked = append(rep.Checked, "文书二维码与证据包、可信公钥一致 the printed code agrees with bundle and trusted key")
+	}
+	return nil
 }
 
 func printReport(out io.Writer, rep bundle.Report) {

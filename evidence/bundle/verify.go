@@ -24,6 +24,9 @@ type Report struct {
 	TreeSize   int64     `json:"tree_size,omitempty"`
 	ExportLeaf int64     `json:"export_leaf,omitempty"`
 	ExportedAt string    `json:"exported_at,omitempty"`
+	// FrozenRoot is the root over the exhibits that the decision's leaf carries, hex; "" before a decision.
+	FrozenRoot  string `json:"frozen_root,omitempty"`
+	DecidedLeaf *int64 `json:"decided_leaf,omitempty"`
 	Records    []Record  `json:"records,omitempty"`
 	Leaves     int       `json:"leaves"`
 	Checked    []string  `json:"checked"`
@@ -72,6 +75,7 @@ func Verify(r io.ReaderAt, size int64, log note.Verifier, read SignedFile) (Repo
 		v.export()
 		v.chains()
 		v.records()
+		v.frozen()
 	}
 	return v.report, in.err
 }

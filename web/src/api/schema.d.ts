@@ -1049,6 +1049,15 @@ export interface components {
             /** Format: int64 */
             fine_fen?: number;
             evidence_count: number;
+            /** @description The evidence as frozen at the decision (R16) */
+            frozen?: {
+                /** @description Root over the exhibits, hex, also in the decision's leaf */
+                root: string;
+                /** @description Fingerprint of the log's key: hex SHA-256 of its one line */
+                key: string;
+                /** @description Text of the QR code on printed documents; zhizheng-verify --qr compares it */
+                mark: string;
+            };
             next_stages?: {
                 stage: string;
                 name: string;

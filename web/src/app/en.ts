@@ -101,6 +101,7 @@ const texts: Record<string, string> = {
   "同一计数出现两份影像清单": "Two manifests for one counter", "同一影像以另一文件名出现": "The same bytes under another name", "封存入库": "Sealed", "复核：重读字节，摘要一致": "Read again, digests agree", "复核：重读字节，摘要不一致": "Read again, digests differ", "查看": "Viewed", "下载": "Downloaded", "关联案件": "Linked to a case", "解除案件关联": "Unlinked from a case",
   "保全已由存储确认": "Hold confirmed by the store", "延长留存期限": "Retention extended", "开始上传影像": "Upload started", "办案环节推进": "Case moved on", "作出处罚决定，冻结证据": "Decided, evidence frozen", "导出案件证据包": "Case bundle exported", "核定额度": "Allotment set", "拒绝记账": "Posting refused",
   "设备密钥登记": "Device key enrolled", "设备密钥吊销": "Device key revoked", "权力事项下放": "Power item handed down", "权力事项收回": "Power item taken back", "设备签名状态": "Signed device state", "存储探测": "Store probed", "全册核验": "Log audited", "可信时间戳": "Trusted timestamp",
+  "证据固定": "Evidence frozen", "处罚决定之后证据不再增减（R16）": "No evidence is added or taken out after the decision (R16)", "证据根与公钥指纹的二维码": "QR code of evidence root and key fingerprint", "证据根": "Evidence root", "公钥指纹": "Key fingerprint", "扫出的文字可与证据包核对：": "The scanned text can be checked against the bundle: ",
 };
 
 /** Words of the server: roles, stages, modes, funding, accounts, titles of refusals. */

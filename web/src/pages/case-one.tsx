@@ -2,7 +2,7 @@
 import { ExportOutlined, PlusOutlined, PrinterOutlined } from "@ant-design/icons";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useParams } from "@tanstack/react-router";
-import { App, Button, Form, Input, Modal, Steps } from "antd";
+import { App, Button, Form, Input, Modal, QRCode, Steps } from "antd";
 import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { client, unwrap, type Case, type Exhibit } from "../api/client";
@@ -89,6 +89,13 @@ function File({ c }: { c: Case }) {
           <div className="stack">
             {may("case:write") && c.open && !!c.next_stages?.length && <div className="noprint"><Card title={t("下一步")}><div className="row wrap">{c.next_stages.map((n) => <Button key={n.stage} onClick={() => setNext(n)}>{t("进入“{{name}}”", { name: t(n.name) })}</Button>)}</div></Card></div>}
             <Card title={t("承办人员")}><dl className="facts">{c.officers?.map((o) => <div key={o.id} style={{ display: "contents" }}><dt>{o.name}</dt><dd>{t("执法证")} {o.certificate}{o.unit && <div className="sub">{o.unit}</div>}</dd></div>)}</dl></Card>
+            {c.frozen && <Card title={t("证据固定")} meta={t("处罚决定之后证据不再增减（R16）")}>
+              <div className="row" style={{ gap: 16, alignItems: "flex-start" }}>
+                <div role="img" aria-label={t("证据根与公钥指纹的二维码")}><QRCode value={c.frozen.mark} size={132} bordered={false} color="#000000" bgColor="#ffffff" errorLevel="M" /></div>
+                <dl className="facts grow"><dt>{t("证据根")}</dt><dd className="mono">{groups(c.frozen.root)}</dd><dt>{t("公钥指纹")}</dt><dd className="mono">{groups(c.frozen.key)}</dd></dl>
+              </div>
+              <p className="sub" style={{ marginTop: 8 }}>{t("扫出的文字可与证据包核对：")}<span className="mono">zhizheng-verify --trust vkey --qr "…" {t("证据包")}.zip</span></p>
+            </Card>}
             <Card title={t("时间线")} meta={t("有册页号的可验")}>
               <ol className="tl">{[...(c.acts ?? [])].reverse().map((a, i) => <li key={`${a.time}-${i}`}><span className="dot" aria-hidden>·</span><div><b>{a.note || t(a.stage_name)}</b><div className="sub">{t(a.stage_name)} · {a.actor_name} · {dateTime(a.time)}</div></div><LeafLink index={a.leaf_index} /></li>)}</ol>
             </Card>
