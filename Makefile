@@ -29,6 +29,7 @@ binaries: web/dist/index.html
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng ./cmd/zhizheng
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng-dock ./cmd/dock
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng-verify ./cmd/verify
+	@CGO_ENABLED=0 GOOS=windows go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng-verify.exe ./cmd/verify
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng-simcounty ./cmd/simcounty
 
 web/node_modules/.package-lock.json: web/package-lock.json

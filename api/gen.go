@@ -471,6 +471,38 @@ type Leaf struct {
 	Time     time.Time `json:"time"`
 }
 
+// LeafDetail defines model for LeafDetail.
+type LeafDetail struct {
+	Commitment string `json:"commitment"`
+
+	// Counter 1, 2, 3 … within the subject
+	Counter int64 `json:"counter"`
+
+	// Erased Salt and payload were deleted
+	Erased   bool   `json:"erased"`
+	Hash     string `json:"hash"`
+	Index    int64  `json:"index"`
+	Kind     int    `json:"kind"`
+	KindName string `json:"kind_name"`
+
+	// Previous Hash of the subject's previous leaf
+	Previous *string `json:"previous,omitempty"`
+
+	// ProofSteps Hashes of its inclusion proof; absent until a checkpoint covers it
+	ProofSteps *int `json:"proof_steps,omitempty"`
+
+	// Sentence What the leaf records, in zh-CN; absent unless the caller sees the whole county
+	Sentence   *string `json:"sentence,omitempty"`
+	SentenceEn *string `json:"sentence_en,omitempty"`
+
+	// Subject Opaque id of what the leaf is about, hex
+	Subject string    `json:"subject"`
+	Time    time.Time `json:"time"`
+
+	// TreeSize Of that checkpoint
+	TreeSize *int64 `json:"tree_size,omitempty"`
+}
+
 // LeafPage defines model for LeafPage.
 type LeafPage struct {
 	Items      []Leaf `json:"items"`
@@ -1050,6 +1082,9 @@ type ServerInterface interface {
 	// ListLeaves Leaves, newest first (kind, time and hash; no payloads)
 	// (GET /api/v1/log/leaves)
 	ListLeaves(c *gin.Context, params ListLeavesParams)
+	// GetLeaf One leaf with its place in the tree; what it records, in a sentence, to those who see the whole county
+	// (GET /api/v1/log/leaves/{index})
+	GetLeaf(c *gin.Context, index int64)
 	// SubmitManifests Log signed manifests (fingerprints) before any byte travels
 	// (POST /api/v1/manifests)
 	SubmitManifests(c *gin.Context)
@@ -1960,6 +1995,31 @@ func (siw *ServerInterfaceWrapper) ListLeaves(c *gin.Context) {
 	siw.Handler.ListLeaves(c, params)
 }
 
+// GetLeaf operation middleware
+func (siw *ServerInterfaceWrapper) GetLeaf(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "index" -------------
+	var index int64
+
+	err = runtime.BindStyledParameterWithOptions("simple", "index", c.Param("index"), &index, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter index: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetLeaf(c, index)
+}
+
 // SubmitManifests operation middleware
 func (siw *ServerInterfaceWrapper) SubmitManifests(c *gin.Context) {
 
@@ -2310,6 +2370,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/budget/postings/:id/reversal", wrapper.ReversePosting)
 	router.GET(options.BaseURL+"/api/v1/log", wrapper.GetLog)
 	router.GET(options.BaseURL+"/api/v1/log/leaves", wrapper.ListLeaves)
+	router.GET(options.BaseURL+"/api/v1/log/leaves/:index", wrapper.GetLeaf)
 }
 
 type ProblemApplicationProblemPlusJSONResponse Problem
@@ -3309,6 +3370,45 @@ func (response ListLeavesdefaultApplicationProblemPlusJSONResponse) VisitListLea
 	return err
 }
 
+type GetLeafRequestObject struct {
+	Index int64 `json:"index"`
+}
+
+type GetLeafResponseObject interface {
+	VisitGetLeafResponse(w http.ResponseWriter) error
+}
+
+type GetLeaf200JSONResponse LeafDetail
+
+func (response GetLeaf200JSONResponse) VisitGetLeafResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetLeafdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetLeafdefaultApplicationProblemPlusJSONResponse) VisitGetLeafResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type SubmitManifestsRequestObject struct {
 	Body *SubmitManifestsJSONRequestBody
 }
@@ -3879,6 +3979,9 @@ type StrictServerInterface interface {
 	// ListLeaves Leaves, newest first (kind, time and hash; no payloads)
 	// (GET /api/v1/log/leaves)
 	ListLeaves(ctx context.Context, request ListLeavesRequestObject) (ListLeavesResponseObject, error)
+	// GetLeaf One leaf with its place in the tree; what it records, in a sentence, to those who see the whole county
+	// (GET /api/v1/log/leaves/{index})
+	GetLeaf(ctx context.Context, request GetLeafRequestObject) (GetLeafResponseObject, error)
 	// SubmitManifests Log signed manifests (fingerprints) before any byte travels
 	// (POST /api/v1/manifests)
 	SubmitManifests(ctx context.Context, request SubmitManifestsRequestObject) (SubmitManifestsResponseObject, error)
@@ -4777,6 +4880,32 @@ func (sh *strictHandler) ListLeaves(ctx *gin.Context, params ListLeavesParams) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ListLeavesResponseObject); ok {
 		if err := validResponse.VisitListLeavesResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetLeaf operation middleware
+func (sh *strictHandler) GetLeaf(ctx *gin.Context, index int64) {
+	var request GetLeafRequestObject
+
+	request.Index = index
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetLeaf(ctx, request.(GetLeafRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetLeaf")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetLeafResponseObject); ok {
+		if err := validResponse.VisitGetLeafResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

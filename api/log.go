@@ -5,8 +5,10 @@ import (
 	"encoding/hex"
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
+	"zhizheng/authority"
 	"zhizheng/evidence/chain"
 	"zhizheng/evidence/evlog"
 	"zhizheng/internal/fault"
@@ -57,6 +59,47 @@ func (s *Server) ListLeaves(ctx context.Context, r ListLeavesRequestObject) (Lis
 			return nil, err
 		}
 		out.Items = append(out.Items, Leaf{Index: p.Index, Kind: p.Kind, KindName: p.KindName, Time: p.Time, Hash: val(p.Hash)})
+	}
+	return out, nil
+}
+
+// GetLeaf gives one leaf. Payloads belong to their domains and townships: only who sees the whole county is told what a leaf says.
+func (s *Server) GetLeaf(ctx context.Context, r GetLeafRequestObject) (GetLeafResponseObject, error) {
+	found, err := s.Log.BySeq(ctx, []int64{r.Index})
+	if err != nil {
+		return nil, err
+	}
+	if len(found) == 0 {
+		return nil, fault.NotFound("证据册还没有第 %d 页", r.Index)
+	}
+	l := found[0]
+	d, err := l.Decode()
+	if err != nil {
+		return nil, err
+	}
+	out := GetLeaf200JSONResponse{Index: l.Seq, Kind: int(d.Kind), KindName: kindName(d.Kind), Time: d.Time(), Hash: hex.EncodeToString(l.Hash[:]),
+		Subject: hex.EncodeToString(d.Subject[:]), Counter: int64(d.Counter), Commitment: hex.EncodeToString(d.Commitment[:]), Erased: l.Payload == nil}
+	if d.Counter > 1 {
+		out.Previous = ptr(hex.EncodeToString(d.Prev[:]))
+	}
+	if authority.ActorFrom(ctx).Scope() == nil {
+		out.Sentence, out.SentenceEn = ptr(chain.Describe(d.Kind, l.Payload, false)), ptr(chain.Describe(d.Kind, l.Payload, true))
+	}
+	st, err := s.Log.Status(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if l.Seq < st.Published {
+		signed, proofs, err := s.Log.Proofs(ctx, []int64{l.Seq})
+		if err != nil {
+			return nil, err
+		}
+		body, _, _ := strings.Cut(string(signed), "\n\n")
+		cp, err := chain.ParseCheckpoint(body + "\n")
+		if err != nil {
+			return nil, err
+		}
+		out.ProofSteps, out.TreeSize = ptr(len(proofs[l.Seq])), &cp.Size
 	}
 	return out, nil
 }

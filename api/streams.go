@@ -21,6 +21,7 @@ func (s *Server) registerStreams(r gin.IRouter) {
 	r.GET("/healthz", func(c *gin.Context) { c.String(http.StatusOK, "ok\n") })
 	r.GET("/readyz", s.ready)
 	r.GET("/api/openapi.yaml", func(c *gin.Context) { c.Data(http.StatusOK, "application/yaml; charset=utf-8", specYAML) })
+	r.GET("/downloads/:file", s.handle(s.download))
 	r.GET("/api/v1/evidence/:id/content", s.handle(s.evidenceContent))
 	r.HEAD("/api/v1/evidence/:id/content", s.handle(s.evidenceContent))
 	r.GET("/api/v1/evidence/:id/poster", s.handle(s.evidencePoster))

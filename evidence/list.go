@@ -4,9 +4,12 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"zhizheng/evidence/internal/db"
 	"zhizheng/internal/fault"
@@ -90,4 +93,17 @@ func readCursor(c string) (*time.Time, string, error) {
 		return nil, "", fault.Invalid("cursor 无效，请从第一页重新开始")
 	}
 	return &t, id, nil
+}
+
+// SmallestSealed gives the smallest of the oldest sealed items with at most that many bytes, whatever its township: for checks that
+// need some item. fault.NotFound if there is none.
+func (k *Keeper) SmallestSealed(ctx context.Context, most int64) (Record, error) {
+	row, err := db.New(k.pool).SmallestSealed(ctx, most)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Record{}, fault.NotFound("还没有已封存的影像")
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("find a sealed item: %w", err)
+	}
+	return record(row), nil
 }

@@ -19,18 +19,18 @@ import (
 
 // Report is what was checked. Failures is empty when all holds; each names what doesn't, in zh-CN and English.
 type Report struct {
-	CaseID     string    `json:"case_id,omitempty"`
-	Origin     string    `json:"origin,omitempty"`
-	TreeSize   int64     `json:"tree_size,omitempty"`
-	ExportLeaf int64     `json:"export_leaf,omitempty"`
-	ExportedAt string    `json:"exported_at,omitempty"`
+	CaseID     string `json:"case_id,omitempty"`
+	Origin     string `json:"origin,omitempty"`
+	TreeSize   int64  `json:"tree_size,omitempty"`
+	ExportLeaf int64  `json:"export_leaf,omitempty"`
+	ExportedAt string `json:"exported_at,omitempty"`
 	// FrozenRoot is the root over the exhibits that the decision's leaf carries, hex; "" before a decision.
-	FrozenRoot  string `json:"frozen_root,omitempty"`
-	DecidedLeaf *int64 `json:"decided_leaf,omitempty"`
-	Records    []Record  `json:"records,omitempty"`
-	Leaves     int       `json:"leaves"`
-	Checked    []string  `json:"checked"`
-	Failures   []Failure `json:"failures"`
+	FrozenRoot  string    `json:"frozen_root,omitempty"`
+	DecidedLeaf *int64    `json:"decided_leaf,omitempty"`
+	Records     []Record  `json:"records,omitempty"`
+	Leaves      int       `json:"leaves"`
+	Checked     []string  `json:"checked"`
+	Failures    []Failure `json:"failures"`
 }
 
 // Failure is one thing that doesn't hold.

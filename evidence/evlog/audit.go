@@ -9,6 +9,7 @@ import (
 
 	"zhizheng/evidence/chain"
 	"zhizheng/evidence/evlog/internal/db"
+	"zhizheng/evidence/evlog/signer"
 	"zhizheng/internal/pg"
 )
 
@@ -40,7 +41,7 @@ type AuditReport struct {
 // the log grows; it needs memory for the heads of all subjects.
 func (l *Log) Audit(ctx context.Context) (AuditReport, error) {
 	began := l.now()
-	a := &audit{l: l, heads: map[chain.SubjectID]auditHead{}, want: map[int64][]wanted{}}
+	a := l.newAudit(signer.State{})
 	tx, err := l.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return AuditReport{}, pg.Away(err)
@@ -55,6 +56,11 @@ func (l *Log) Audit(ctx context.Context) (AuditReport, error) {
 	}
 	a.rep.Took = l.now().Sub(began)
 	return a.rep, nil
+}
+
+// newAudit takes what the signer remembers: the tree must have had that root at that size.
+func (l *Log) newAudit(st signer.State) *audit {
+	return &audit{l: l, signer: st, heads: map[chain.SubjectID]auditHead{}, want: map[int64][]wanted{}}
 }
 
 func (a *audit) run(ctx context.Context, q *db.Queries) error {

@@ -59,8 +59,12 @@ func byKey(ctx context.Context, q *db.Queries, key string) (Leaf, error) {
 
 // SubjectLeaves gives all leaves of a subject in order of its counter.
 func (l *Log) SubjectLeaves(ctx context.Context, s chain.Subject) ([]Leaf, error) {
+	return subjectLeaves(ctx, l.q, s)
+}
+
+func subjectLeaves(ctx context.Context, q *db.Queries, s chain.Subject) ([]Leaf, error) {
 	id := s.Opaque()
-	rows, err := l.q.EntriesBySubject(ctx, id[:])
+	rows, err := q.EntriesBySubject(ctx, id[:])
 	if err != nil {
 		return nil, pg.Away(fmt.Errorf("read leaves of a subject: %w", err))
 	}

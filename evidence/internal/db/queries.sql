@@ -86,3 +86,7 @@ update evidence set hold_state = $2 where id = $1;
 
 -- name: HoldsToSettle :many
 select id from evidence where hold_state in ('pending', 'lifting') and status <> 'pending' order by id limit $1;
+
+-- name: SmallestSealed :one
+-- of the 500 oldest, which any copy of the log covers first
+select * from (select * from evidence where status = 'sealed' and size between 1 and $1 and not restricted order by sealed_at limit 500) as e order by size limit 1;

@@ -680,3 +680,42 @@ func (q *Queries) SetRestricted(ctx context.Context, arg SetRestrictedParams) (i
 	}
 	return result.RowsAffected(), nil
 }
+
+const smallestSealed = `-- name: SmallestSealed :one
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key from (select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key from evidence where status = 'sealed' and size between 1 and $1 and not restricted order by sealed_at limit 500) as e order by size limit 1
+`
+
+// of the 500 oldest, which any copy of the log covers first
+func (q *Queries) SmallestSealed(ctx context.Context, size int64) (Evidence, error) {
+	row := q.db.QueryRow(ctx, smallestSealed, size)
+	var i Evidence
+	err := row.Scan(
+		&i.ID,
+		&i.Township,
+		&i.Station,
+		&i.Recorder,
+		&i.DeviceID,
+		&i.FileName,
+		&i.FileNameBytes,
+		&i.Size,
+		&i.Sha256,
+		&i.PartSize,
+		&i.Composite,
+		&i.ManifestKey,
+		&i.ModifiedAt,
+		&i.RecordedAt,
+		&i.RegisteredAt,
+		&i.Status,
+		&i.ObjectKey,
+		&i.VersionID,
+		&i.Checked,
+		&i.SealedAt,
+		&i.RetainUntil,
+		&i.Restricted,
+		&i.HoldState,
+		&i.Verdict,
+		&i.Media,
+		&i.PosterKey,
+	)
+	return i, err
+}

@@ -55,6 +55,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/downloads/{file}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The offline verifier (zhizheng-verify, zhizheng-verify.exe) and SHA256SUMS */
+        get: operations["downloadVerifier"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/system": {
         parameters: {
             query?: never;
@@ -722,6 +739,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/log/leaves/{index}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One leaf with its place in the tree; what it records, in a sentence, to those who see the whole county */
+        get: operations["getLeaf"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1299,6 +1333,37 @@ export interface components {
             time: string;
             hash: string;
         };
+        LeafDetail: {
+            /** Format: int64 */
+            index: number;
+            kind: number;
+            kind_name: string;
+            /** Format: date-time */
+            time: string;
+            hash: string;
+            /** @description Opaque id of what the leaf is about, hex */
+            subject: string;
+            /**
+             * Format: int64
+             * @description 1, 2, 3 … within the subject
+             */
+            counter: number;
+            /** @description Hash of the subject's previous leaf */
+            previous?: string;
+            commitment: string;
+            /** @description Salt and payload were deleted */
+            erased: boolean;
+            /** @description What the leaf records, in zh-CN; absent unless the caller sees the whole county */
+            sentence?: string;
+            sentence_en?: string;
+            /** @description Hashes of its inclusion proof; absent until a checkpoint covers it */
+            proof_steps?: number;
+            /**
+             * Format: int64
+             * @description Of that checkpoint
+             */
+            tree_size?: number;
+        };
         LeafPage: {
             items: components["schemas"]["Leaf"][];
             next_cursor: string;
@@ -1395,6 +1460,29 @@ export interface operations {
                     "application/yaml": string;
                 };
             };
+        };
+    };
+    downloadVerifier: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                file: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/octet-stream": string;
+                };
+            };
+            default: components["responses"]["Problem"];
         };
     };
     getSystem: {
@@ -2499,6 +2587,29 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LeafPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getLeaf: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                index: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Leaf */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LeafDetail"];
                 };
             };
             default: components["responses"]["Problem"];
