@@ -148,6 +148,7 @@ func evidenceView(r evidence.Record, townships map[string]string) (Evidence, err
 		DeviceID: ptr(r.DeviceID), Station: ptr(r.Station), RecordedAt: &r.RecordedAt, RegisteredAt: r.RegisteredAt, SealedAt: r.SealedAt,
 		RetainUntil: r.RetainUntil, Check: ptr(r.Check), Restricted: r.Restricted, Held: r.HoldState == "pending" || r.HoldState == "active",
 		HoldState: &r.HoldState, HasPoster: r.PosterKey != "", Leaves: []LogPosition{},
+		VerifiedAt: r.VerifiedAt, Sm3: ptr(hex.EncodeToString(r.SM3)), Damage: ptr(r.Damage),
 	}
 	if err := json.Unmarshal(r.Media, &v.Media); err != nil {
 		return v, fmt.Errorf("read media facts of %s: %w", r.ID, err)

@@ -17,6 +17,57 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for AuditKind.
+const (
+	Canary AuditKind = "canary"
+	Drill  AuditKind = "drill"
+	Log    AuditKind = "log"
+	Reread AuditKind = "reread"
+)
+
+// Valid indicates whether the value is a known member of the AuditKind enum.
+func (e AuditKind) Valid() bool {
+	switch e {
+	case Canary:
+		return true
+	case Drill:
+		return true
+	case Log:
+		return true
+	case Reread:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AuditRunState.
+const (
+	Failed      AuditRunState = "failed"
+	Findings    AuditRunState = "findings"
+	Interrupted AuditRunState = "interrupted"
+	Ok          AuditRunState = "ok"
+	Running     AuditRunState = "running"
+)
+
+// Valid indicates whether the value is a known member of the AuditRunState enum.
+func (e AuditRunState) Valid() bool {
+	switch e {
+	case Failed:
+		return true
+	case Findings:
+		return true
+	case Interrupted:
+		return true
+	case Ok:
+		return true
+	case Running:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DeviceStatus.
 const (
 	InUse   DeviceStatus = "in-use"
@@ -161,6 +212,96 @@ type AdvanceCase struct {
 	FineFen  *int64  `json:"fine_fen,omitempty"`
 	Note     *string `json:"note,omitempty"`
 	Stage    string  `json:"stage"`
+}
+
+// Alarm defines model for Alarm.
+type Alarm struct {
+	AcknowledgedAt     *time.Time `json:"acknowledged_at,omitempty"`
+	AcknowledgedBy     *string    `json:"acknowledged_by,omitempty"`
+	AcknowledgedByName *string    `json:"acknowledged_by_name,omitempty"`
+	At                 time.Time  `json:"at"`
+
+	// CaseIds For those who may read cases
+	CaseIds *[]string `json:"case_ids,omitempty"`
+
+	// EvidenceID For those who may read evidence or administer the log
+	EvidenceID *string `json:"evidence_id,omitempty"`
+	ID         string  `json:"id"`
+
+	// Kind damaged, missing, unreadable, canary, log-audit, drill
+	Kind         string  `json:"kind"`
+	Reason       *string `json:"reason,omitempty"`
+	RunID        *string `json:"run_id,omitempty"`
+	Text         string  `json:"text"`
+	Township     *string `json:"township,omitempty"`
+	TownshipName *string `json:"township_name,omitempty"`
+}
+
+// AlarmPage defines model for AlarmPage.
+type AlarmPage struct {
+	Items      []Alarm `json:"items"`
+	NextCursor string  `json:"next_cursor"`
+}
+
+// AuditFinding defines model for AuditFinding.
+type AuditFinding struct {
+	EvidenceID *string `json:"evidence_id,omitempty"`
+	Township   *string `json:"township,omitempty"`
+	What       string  `json:"what"`
+	Where      string  `json:"where"`
+}
+
+// AuditKind defines model for AuditKind.
+type AuditKind string
+
+// AuditRun defines model for AuditRun.
+type AuditRun struct {
+	Actor        string     `json:"actor"`
+	ActorName    string     `json:"actor_name"`
+	Damaged      int64      `json:"damaged"`
+	DoneBytes    int64      `json:"done_bytes"`
+	DoneObjects  int64      `json:"done_objects"`
+	EndedAt      *time.Time `json:"ended_at,omitempty"`
+	FindingCount int64      `json:"finding_count"`
+
+	// Findings The first of them, of one's own townships; in getAudit only
+	Findings *[]AuditFinding `json:"findings,omitempty"`
+	ID       string          `json:"id"`
+	Kind     AuditKind       `json:"kind"`
+
+	// LeafIndex Of the leaf with its result
+	LeafIndex *int64    `json:"leaf_index,omitempty"`
+	Missing   int64     `json:"missing"`
+	Paused    bool      `json:"paused"`
+	StartedAt time.Time `json:"started_at"`
+
+	// State ok: all holds; findings: something doesn't; failed: no result; interrupted: its process ended
+	State AuditRunState `json:"state"`
+
+	// Steps Transcript; in getAudit only
+	Steps *[]AuditStep `json:"steps,omitempty"`
+
+	// Text One line for people
+	Text         string `json:"text"`
+	TotalBytes   int64  `json:"total_bytes"`
+	TotalObjects int64  `json:"total_objects"`
+}
+
+// AuditRunState ok: all holds; findings: something doesn't; failed: no result; interrupted: its process ended
+type AuditRunState string
+
+// AuditRunPage defines model for AuditRunPage.
+type AuditRunPage struct {
+	Items      []AuditRun `json:"items"`
+	NextCursor string     `json:"next_cursor"`
+}
+
+// AuditStep defines model for AuditStep.
+type AuditStep struct {
+	Got  string `json:"got"`
+	Name string `json:"name"`
+	Ok   bool   `json:"ok"`
+	Text string `json:"text"`
 }
 
 // BeginUpload defines model for BeginUpload.
@@ -399,13 +540,16 @@ type Evidence struct {
 	Check *string `json:"check,omitempty"`
 
 	// Composite SHA-256 over the part digests, as the store keeps it
-	Composite   *string    `json:"composite,omitempty"`
-	ContentType string     `json:"content_type"`
-	Device      *DeviceRef `json:"device,omitempty"`
-	DeviceID    *string    `json:"device_id,omitempty"`
-	FileName    string     `json:"file_name"`
-	HasPoster   bool       `json:"has_poster"`
-	Held        bool       `json:"held"`
+	Composite   *string `json:"composite,omitempty"`
+	ContentType string  `json:"content_type"`
+
+	// Damage differs, short, long, missing, record; only when damaged
+	Damage    *string    `json:"damage,omitempty"`
+	Device    *DeviceRef `json:"device,omitempty"`
+	DeviceID  *string    `json:"device_id,omitempty"`
+	FileName  string     `json:"file_name"`
+	HasPoster bool       `json:"has_poster"`
+	Held      bool       `json:"held"`
 
 	// HoldState none, pending, active, lifting
 	HoldState  *string       `json:"hold_state,omitempty"`
@@ -423,12 +567,18 @@ type Evidence struct {
 	SealedAt     *time.Time `json:"sealed_at,omitempty"`
 	Sha256       string     `json:"sha256"`
 	Size         int64      `json:"size"`
-	Station      *string    `json:"station,omitempty"`
 
-	// Status pending = 影像待传, sealed = 已封存
+	// Sm3 As read then
+	Sm3     *string `json:"sm3,omitempty"`
+	Station *string `json:"station,omitempty"`
+
+	// Status pending = 影像待传, sealed = 已封存, damaged = 已损坏
 	Status       EvidenceStatus `json:"status"`
 	Township     string         `json:"township"`
 	TownshipName string         `json:"township_name"`
+
+	// VerifiedAt Last time that all bytes were read again and agreed; until then the digests are the device's claim
+	VerifiedAt *time.Time `json:"verified_at,omitempty"`
 }
 
 // EvidencePage defines model for EvidencePage.
@@ -438,7 +588,7 @@ type EvidencePage struct {
 	Total      *int64     `json:"total,omitempty"`
 }
 
-// EvidenceStatus pending = 影像待传, sealed = 已封存
+// EvidenceStatus pending = 影像待传, sealed = 已封存, damaged = 已损坏
 type EvidenceStatus string
 
 // Exhibit defines model for Exhibit.
@@ -457,7 +607,7 @@ type Exhibit struct {
 	Sha256       string    `json:"sha256"`
 	Size         *int64    `json:"size,omitempty"`
 
-	// Status pending = 影像待传, sealed = 已封存
+	// Status pending = 影像待传, sealed = 已封存, damaged = 已损坏
 	Status  EvidenceStatus `json:"status"`
 	Verdict *string        `json:"verdict,omitempty"`
 }
@@ -528,14 +678,20 @@ type LogPosition struct {
 
 // LogState defines model for LogState.
 type LogState struct {
+	// Alarms Alarms that nobody has answered for
+	Alarms *int64 `json:"alarms,omitempty"`
+
 	// Checkpoint The signed note
 	Checkpoint   string     `json:"checkpoint"`
 	CheckpointAt *time.Time `json:"checkpoint_at,omitempty"`
 
 	// Halted Why signing stands still, if it does
-	Halted *string `json:"halted,omitempty"`
-	Origin string  `json:"origin"`
-	Root   string  `json:"root"`
+	Halted     *string   `json:"halted,omitempty"`
+	LastAudit  *AuditRun `json:"last_audit,omitempty"`
+	LastCanary *AuditRun `json:"last_canary,omitempty"`
+	LastReread *AuditRun `json:"last_reread,omitempty"`
+	Origin     string    `json:"origin"`
+	Root       string    `json:"root"`
 
 	// SignedSize Leaves under the latest checkpoint
 	SignedSize *int64 `json:"signed_size,omitempty"`
@@ -553,7 +709,7 @@ type ManifestResult struct {
 	Error      *string `json:"error,omitempty"`
 	EvidenceID *string `json:"evidence_id,omitempty"`
 
-	// EvidenceStatus pending = 影像待传, sealed = 已封存
+	// EvidenceStatus pending = 影像待传, sealed = 已封存, damaged = 已损坏
 	EvidenceStatus *EvidenceStatus      `json:"evidence_status,omitempty"`
 	LeafIndex      *int64               `json:"leaf_index,omitempty"`
 	Status         ManifestResultStatus `json:"status"`
@@ -922,6 +1078,27 @@ type RestrictEvidenceJSONBody struct {
 	Restricted bool   `json:"restricted"`
 }
 
+// ListAlarmsParams defines parameters for ListAlarms.
+type ListAlarmsParams struct {
+	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Open Only those not acknowledged
+	Open *bool `form:"open,omitempty" json:"open,omitempty"`
+}
+
+// ListAuditsParams defines parameters for ListAudits.
+type ListAuditsParams struct {
+	Limit  *Limit     `form:"limit,omitempty" json:"limit,omitempty"`
+	Cursor *Cursor    `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Kind   *AuditKind `form:"kind,omitempty" json:"kind,omitempty"`
+}
+
+// StartAuditJSONBody defines parameters for StartAudit.
+type StartAuditJSONBody struct {
+	Kind AuditKind `json:"kind"`
+}
+
 // ListLeavesParams defines parameters for ListLeaves.
 type ListLeavesParams struct {
 	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
@@ -989,6 +1166,12 @@ type LiftHoldJSONRequestBody = Reason
 
 // RestrictEvidenceJSONRequestBody defines body for RestrictEvidence for application/json ContentType.
 type RestrictEvidenceJSONRequestBody RestrictEvidenceJSONBody
+
+// AcknowledgeAlarmJSONRequestBody defines body for AcknowledgeAlarm for application/json ContentType.
+type AcknowledgeAlarmJSONRequestBody = Reason
+
+// StartAuditJSONRequestBody defines body for StartAudit for application/json ContentType.
+type StartAuditJSONRequestBody StartAuditJSONBody
 
 // SubmitManifestsJSONRequestBody defines body for SubmitManifests for application/json ContentType.
 type SubmitManifestsJSONRequestBody = Manifests
@@ -1079,6 +1262,27 @@ type ServerInterface interface {
 	// GetLog State of the evidence log
 	// (GET /api/v1/log)
 	GetLog(c *gin.Context)
+	// ListAlarms Damage, missing objects, broken locks, a log that doesn't hold; newest first. Of one's own townships, and those about no township
+	// (GET /api/v1/log/alarms)
+	ListAlarms(c *gin.Context, params ListAlarmsParams)
+	// AcknowledgeAlarm Note that somebody looked at it, and why it may rest; nothing is deleted
+	// (POST /api/v1/log/alarms/{id}/acknowledge)
+	AcknowledgeAlarm(c *gin.Context, id ID)
+	// ListAudits Runs that audited the log, read footage again, tried the store's locks or drilled, newest first
+	// (GET /api/v1/log/audits)
+	ListAudits(c *gin.Context, params ListAuditsParams)
+	// StartAudit Start a run in the background
+	// (POST /api/v1/log/audits)
+	StartAudit(c *gin.Context)
+	// GetAudit One run with its findings and transcript
+	// (GET /api/v1/log/audits/{id})
+	GetAudit(c *gin.Context, id ID)
+	// PauseAudit Pause a re-read
+	// (POST /api/v1/log/audits/{id}/pause)
+	PauseAudit(c *gin.Context, id ID)
+	// ResumeAudit Let a paused re-read go on
+	// (POST /api/v1/log/audits/{id}/resume)
+	ResumeAudit(c *gin.Context, id ID)
 	// ListLeaves Leaves, newest first (kind, time and hash; no payloads)
 	// (GET /api/v1/log/leaves)
 	ListLeaves(c *gin.Context, params ListLeavesParams)
@@ -1960,6 +2164,205 @@ func (siw *ServerInterfaceWrapper) GetLog(c *gin.Context) {
 	siw.Handler.GetLog(c)
 }
 
+// ListAlarms operation middleware
+func (siw *ServerInterfaceWrapper) ListAlarms(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAlarmsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "open" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "open", c.Request.URL.Query(), &params.Open, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter open: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListAlarms(c, params)
+}
+
+// AcknowledgeAlarm operation middleware
+func (siw *ServerInterfaceWrapper) AcknowledgeAlarm(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.AcknowledgeAlarm(c, id)
+}
+
+// ListAudits operation middleware
+func (siw *ServerInterfaceWrapper) ListAudits(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAuditsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "kind" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "kind", c.Request.URL.Query(), &params.Kind, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter kind: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListAudits(c, params)
+}
+
+// StartAudit operation middleware
+func (siw *ServerInterfaceWrapper) StartAudit(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.StartAudit(c)
+}
+
+// GetAudit operation middleware
+func (siw *ServerInterfaceWrapper) GetAudit(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetAudit(c, id)
+}
+
+// PauseAudit operation middleware
+func (siw *ServerInterfaceWrapper) PauseAudit(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.PauseAudit(c, id)
+}
+
+// ResumeAudit operation middleware
+func (siw *ServerInterfaceWrapper) ResumeAudit(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ResumeAudit(c, id)
+}
+
 // ListLeaves operation middleware
 func (siw *ServerInterfaceWrapper) ListLeaves(c *gin.Context) {
 
@@ -2371,6 +2774,13 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/v1/log", wrapper.GetLog)
 	router.GET(options.BaseURL+"/api/v1/log/leaves", wrapper.ListLeaves)
 	router.GET(options.BaseURL+"/api/v1/log/leaves/:index", wrapper.GetLeaf)
+	router.GET(options.BaseURL+"/api/v1/log/audits", wrapper.ListAudits)
+	router.POST(options.BaseURL+"/api/v1/log/audits", wrapper.StartAudit)
+	router.GET(options.BaseURL+"/api/v1/log/audits/:id", wrapper.GetAudit)
+	router.POST(options.BaseURL+"/api/v1/log/audits/:id/pause", wrapper.PauseAudit)
+	router.POST(options.BaseURL+"/api/v1/log/audits/:id/resume", wrapper.ResumeAudit)
+	router.GET(options.BaseURL+"/api/v1/log/alarms", wrapper.ListAlarms)
+	router.POST(options.BaseURL+"/api/v1/log/alarms/:id/acknowledge", wrapper.AcknowledgeAlarm)
 }
 
 type ProblemApplicationProblemPlusJSONResponse Problem
@@ -3331,6 +3741,280 @@ func (response GetLogdefaultApplicationProblemPlusJSONResponse) VisitGetLogRespo
 	return err
 }
 
+type ListAlarmsRequestObject struct {
+	Params ListAlarmsParams
+}
+
+type ListAlarmsResponseObject interface {
+	VisitListAlarmsResponse(w http.ResponseWriter) error
+}
+
+type ListAlarms200JSONResponse AlarmPage
+
+func (response ListAlarms200JSONResponse) VisitListAlarmsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAlarmsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListAlarmsdefaultApplicationProblemPlusJSONResponse) VisitListAlarmsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcknowledgeAlarmRequestObject struct {
+	ID   ID `json:"id"`
+	Body *AcknowledgeAlarmJSONRequestBody
+}
+
+type AcknowledgeAlarmResponseObject interface {
+	VisitAcknowledgeAlarmResponse(w http.ResponseWriter) error
+}
+
+type AcknowledgeAlarm200JSONResponse Alarm
+
+func (response AcknowledgeAlarm200JSONResponse) VisitAcknowledgeAlarmResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcknowledgeAlarmdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AcknowledgeAlarmdefaultApplicationProblemPlusJSONResponse) VisitAcknowledgeAlarmResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAuditsRequestObject struct {
+	Params ListAuditsParams
+}
+
+type ListAuditsResponseObject interface {
+	VisitListAuditsResponse(w http.ResponseWriter) error
+}
+
+type ListAudits200JSONResponse AuditRunPage
+
+func (response ListAudits200JSONResponse) VisitListAuditsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAuditsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListAuditsdefaultApplicationProblemPlusJSONResponse) VisitListAuditsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartAuditRequestObject struct {
+	Body *StartAuditJSONRequestBody
+}
+
+type StartAuditResponseObject interface {
+	VisitStartAuditResponse(w http.ResponseWriter) error
+}
+
+type StartAudit202JSONResponse AuditRun
+
+func (response StartAudit202JSONResponse) VisitStartAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StartAuditdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response StartAuditdefaultApplicationProblemPlusJSONResponse) VisitStartAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAuditRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type GetAuditResponseObject interface {
+	VisitGetAuditResponse(w http.ResponseWriter) error
+}
+
+type GetAudit200JSONResponse AuditRun
+
+func (response GetAudit200JSONResponse) VisitGetAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAuditdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetAuditdefaultApplicationProblemPlusJSONResponse) VisitGetAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PauseAuditRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type PauseAuditResponseObject interface {
+	VisitPauseAuditResponse(w http.ResponseWriter) error
+}
+
+type PauseAudit200JSONResponse AuditRun
+
+func (response PauseAudit200JSONResponse) VisitPauseAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PauseAuditdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PauseAuditdefaultApplicationProblemPlusJSONResponse) VisitPauseAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeAuditRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type ResumeAuditResponseObject interface {
+	VisitResumeAuditResponse(w http.ResponseWriter) error
+}
+
+type ResumeAudit200JSONResponse AuditRun
+
+func (response ResumeAudit200JSONResponse) VisitResumeAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeAuditdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ResumeAuditdefaultApplicationProblemPlusJSONResponse) VisitResumeAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListLeavesRequestObject struct {
 	Params ListLeavesParams
 }
@@ -3976,6 +4660,27 @@ type StrictServerInterface interface {
 	// GetLog State of the evidence log
 	// (GET /api/v1/log)
 	GetLog(ctx context.Context, request GetLogRequestObject) (GetLogResponseObject, error)
+	// ListAlarms Damage, missing objects, broken locks, a log that doesn't hold; newest first. Of one's own townships, and those about no township
+	// (GET /api/v1/log/alarms)
+	ListAlarms(ctx context.Context, request ListAlarmsRequestObject) (ListAlarmsResponseObject, error)
+	// AcknowledgeAlarm Note that somebody looked at it, and why it may rest; nothing is deleted
+	// (POST /api/v1/log/alarms/{id}/acknowledge)
+	AcknowledgeAlarm(ctx context.Context, request AcknowledgeAlarmRequestObject) (AcknowledgeAlarmResponseObject, error)
+	// ListAudits Runs that audited the log, read footage again, tried the store's locks or drilled, newest first
+	// (GET /api/v1/log/audits)
+	ListAudits(ctx context.Context, request ListAuditsRequestObject) (ListAuditsResponseObject, error)
+	// StartAudit Start a run in the background
+	// (POST /api/v1/log/audits)
+	StartAudit(ctx context.Context, request StartAuditRequestObject) (StartAuditResponseObject, error)
+	// GetAudit One run with its findings and transcript
+	// (GET /api/v1/log/audits/{id})
+	GetAudit(ctx context.Context, request GetAuditRequestObject) (GetAuditResponseObject, error)
+	// PauseAudit Pause a re-read
+	// (POST /api/v1/log/audits/{id}/pause)
+	PauseAudit(ctx context.Context, request PauseAuditRequestObject) (PauseAuditResponseObject, error)
+	// ResumeAudit Let a paused re-read go on
+	// (POST /api/v1/log/audits/{id}/resume)
+	ResumeAudit(ctx context.Context, request ResumeAuditRequestObject) (ResumeAuditResponseObject, error)
 	// ListLeaves Leaves, newest first (kind, time and hash; no payloads)
 	// (GET /api/v1/log/leaves)
 	ListLeaves(ctx context.Context, request ListLeavesRequestObject) (ListLeavesResponseObject, error)
@@ -4854,6 +5559,222 @@ func (sh *strictHandler) GetLog(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetLogResponseObject); ok {
 		if err := validResponse.VisitGetLogResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListAlarms operation middleware
+func (sh *strictHandler) ListAlarms(ctx *gin.Context, params ListAlarmsParams) {
+	var request ListAlarmsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListAlarms(ctx, request.(ListAlarmsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListAlarms")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListAlarmsResponseObject); ok {
+		if err := validResponse.VisitListAlarmsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AcknowledgeAlarm operation middleware
+func (sh *strictHandler) AcknowledgeAlarm(ctx *gin.Context, id ID) {
+	var request AcknowledgeAlarmRequestObject
+
+	request.ID = id
+
+	var body AcknowledgeAlarmJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AcknowledgeAlarm(ctx, request.(AcknowledgeAlarmRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AcknowledgeAlarm")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(AcknowledgeAlarmResponseObject); ok {
+		if err := validResponse.VisitAcknowledgeAlarmResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListAudits operation middleware
+func (sh *strictHandler) ListAudits(ctx *gin.Context, params ListAuditsParams) {
+	var request ListAuditsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListAudits(ctx, request.(ListAuditsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListAudits")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListAuditsResponseObject); ok {
+		if err := validResponse.VisitListAuditsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// StartAudit operation middleware
+func (sh *strictHandler) StartAudit(ctx *gin.Context) {
+	var request StartAuditRequestObject
+
+	var body StartAuditJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.StartAudit(ctx, request.(StartAuditRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "StartAudit")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(StartAuditResponseObject); ok {
+		if err := validResponse.VisitStartAuditResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetAudit operation middleware
+func (sh *strictHandler) GetAudit(ctx *gin.Context, id ID) {
+	var request GetAuditRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAudit(ctx, request.(GetAuditRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAudit")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetAuditResponseObject); ok {
+		if err := validResponse.VisitGetAuditResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PauseAudit operation middleware
+func (sh *strictHandler) PauseAudit(ctx *gin.Context, id ID) {
+	var request PauseAuditRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PauseAudit(ctx, request.(PauseAuditRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PauseAudit")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(PauseAuditResponseObject); ok {
+		if err := validResponse.VisitPauseAuditResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ResumeAudit operation middleware
+func (sh *strictHandler) ResumeAudit(ctx *gin.Context, id ID) {
+	var request ResumeAuditRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ResumeAudit(ctx, request.(ResumeAuditRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ResumeAudit")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ResumeAuditResponseObject); ok {
+		if err := validResponse.VisitResumeAuditResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

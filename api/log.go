@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"zhizheng/authority"
+	"zhizheng/evidence/audit"
 	"zhizheng/evidence/chain"
 	"zhizheng/evidence/evlog"
 	"zhizheng/internal/fault"
@@ -30,6 +31,16 @@ func (s *Server) GetLog(ctx context.Context, _ GetLogRequestObject) (GetLogRespo
 	if !st.PublishedAt.IsZero() {
 		out.CheckpointAt = &st.PublishedAt
 	}
+	for kind, run := range map[string]**AuditRun{audit.KindLog: &out.LastAudit, audit.KindReread: &out.LastReread, audit.KindCanary: &out.LastCanary} {
+		if *run, err = s.lastRun(ctx, kind); err != nil {
+			return nil, err
+		}
+	}
+	open, err := s.Audit.OpenAlarms(ctx, authority.ActorFrom(ctx).Scope())
+	if err != nil {
+		return nil, err
+	}
+	out.Alarms = &open
 	return out, nil
 }
 

@@ -19,6 +19,7 @@ import (
 	"zhizheng/cases"
 	"zhizheng/devices"
 	"zhizheng/evidence"
+	"zhizheng/evidence/audit"
 	"zhizheng/evidence/evlog"
 	"zhizheng/ingest"
 	"zhizheng/internal/blob"
@@ -31,6 +32,7 @@ type Deps struct {
 	Log       *evlog.Log
 	Store     *blob.Store
 	Evidence  *evidence.Keeper
+	Audit     *audit.Service
 	Ingest    *ingest.Service
 	Authority *authority.Service
 	Cases     *cases.Service

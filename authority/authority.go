@@ -102,10 +102,10 @@ var roles = func() map[string]role {
 		"finance":    {"财务", []string{"budget:read", "budget:write", "device:read", "authority:read", "log:read"}},
 		"head":       {"乡镇负责人", reviewer},
 		"leader":     {"县领导", reads},
-		"supervisor": {"执法监督", reads},
+		"supervisor": {"执法监督", slices.Concat(reads, []string{"log:audit"})}, // asks for proof, changes nothing
 		"archivist":  {"档案管理", []string{"evidence:read", "evidence:export", "case:read", "hold:write", "authority:read", "log:read"}},
 		// An administrator keeps the system running and reads no evidence.
-		"admin":  {"系统管理", []string{"admin", "authority:read", "authority:write", "device:read", "device:write", "budget:read", "case:read", "log:read"}},
+		"admin":  {"系统管理", []string{"admin", "authority:read", "authority:write", "device:read", "device:write", "budget:read", "case:read", "log:read", "log:audit", "log:admin"}},
 		"system": {"系统", nil},
 	}
 }()

@@ -93,3 +93,16 @@ func (s *Service) Counts(ctx context.Context, evidenceIDs []string) (map[string]
 	}
 	return counts, nil
 }
+
+// IDsOfEvidence gives the ids of all cases an evidence record is linked to, whoever asks: for alarms, which go to those concerned.
+func (s *Service) IDsOfEvidence(ctx context.Context, evidenceID string) ([]string, error) {
+	refs, err := s.OfEvidence(authority.WithActor(ctx, authority.System), evidenceID)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(refs))
+	for i, r := range refs {
+		ids[i] = r.ID
+	}
+	return ids, nil
+}

@@ -3,7 +3,7 @@
 // bytes before the view is in the log. It never deletes, and it knows no other domain: townships, actors, cases and devices are
 // plain ids here.
 //
-// Read evidence.go for the record and its life, custody.go for what is noted, content.go for the bytes.
+// Read evidence.go for the record and its life, custody.go for what is noted, content.go for the bytes, verify.go for reading them again.
 package evidence
 
 import (
@@ -69,6 +69,9 @@ type Record struct {
 	Verdict                               string
 	Media                                 json.RawMessage // media.Facts, "{}" until the probe ran
 	PosterKey                             string
+	VerifiedAt                            *time.Time // last time that the bytes were read again and agreed
+	SM3                                   []byte     // as read then, nil before
+	Damage                                string     // why it is damaged, "" if it isn't
 }
 
 // SHA256Hex is the fingerprint as people read it.
@@ -254,5 +257,6 @@ func record(r db.Evidence) Record {
 		ManifestKey: r.ManifestKey, ModifiedAt: r.ModifiedAt, RecordedAt: r.RecordedAt, RegisteredAt: r.RegisteredAt, Status: r.Status,
 		ObjectKey: r.ObjectKey, VersionID: r.VersionID, Check: r.Checked, SealedAt: r.SealedAt, RetainUntil: r.RetainUntil,
 		Restricted: r.Restricted, HoldState: r.HoldState, Verdict: r.Verdict, Media: r.Media, PosterKey: r.PosterKey,
+		VerifiedAt: r.VerifiedAt, SM3: r.Sm3, Damage: r.Damage,
 	}
 }

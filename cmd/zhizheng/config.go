@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // serviceConfig says where state lives. A service without an address is embedded.
@@ -22,6 +23,7 @@ type serviceConfig struct {
 	S3SecretKey   string `help:"密钥（外部存储）。" env:"ZZ_S3_SECRET_KEY" name:"s3-secret-key"`
 	S3Listen      string `help:"内嵌存储的监听地址，默认为网页端口加一。" env:"ZZ_S3_LISTEN" name:"s3-listen"`
 	LogOrigin     string `help:"证据日志的名称（origin），建成后不可改。" default:"zhizheng.example/log" env:"ZZ_LOG_ORIGIN" name:"log-origin"`
+	RereadRate    int64  `help:"重读影像每秒最多读多少字节；0 不限。" default:"20000000" env:"ZZ_REREAD_RATE" name:"reread-rate"`
 	RetentionDays int    `help:"新封存影像的最短保存天数（不少于六个月）。" default:"184" env:"ZZ_RETENTION_DAYS" name:"retention-days"`
 }
 
@@ -39,6 +41,9 @@ func (c *serviceConfig) validate() error {
 			return fmt.Errorf("%s 应为 http(s)://主机:端口", name)
 		}
 	}
+	if c.RereadRate < 0 {
+		return errors.New("--reread-rate 不能为负")
+	}
 	if c.RetentionDays < 184 {
 		return errors.New("--retention-days 至少为 184（六个月）")
 	}
@@ -48,22 +53,31 @@ func (c *serviceConfig) validate() error {
 // serveCmd runs the platform.
 type serveCmd struct {
 	serviceConfig
-	Listen      string `help:"网页与接口的监听地址。" default:"127.0.0.1:8080" env:"ZZ_LISTEN"`
-	PublicURL   string `help:"用户访问的地址，默认 http://监听地址。https 时 Cookie 只走加密连接。" env:"ZZ_PUBLIC_URL" name:"public-url"`
-	MQTTURL     string `help:"外部 MQTT 服务的地址（mqtts://用户:口令@主机:端口）；不填则内嵌。" env:"ZZ_MQTT_URL" name:"mqtt-url"`
-	MQTTCA      string `help:"外部 MQTT 服务的证书（PEM）；默认信任系统的。" type:"existingfile" env:"ZZ_MQTT_CA" name:"mqtt-ca"`
-	MQTTListen  string `help:"内嵌 MQTT（TLS）的监听地址，默认为网页端口加二。" env:"ZZ_MQTT_LISTEN" name:"mqtt-listen"`
-	Demo        bool   `help:"首次启动时装入示例县并模拟设备。" env:"ZZ_DEMO"`
-	DemoFootage bool   `help:"示例：首次启动时生成几分钟影像并归库。" default:"true" negatable:"" env:"ZZ_DEMO_FOOTAGE" name:"demo-footage"`
-	DemoCounty  bool   `help:"示例：让 1,600 多台设备上报。" default:"true" negatable:"" env:"ZZ_DEMO_COUNTY" name:"demo-county"`
-	Metrics     bool   `help:"开放 /metrics（Prometheus 格式，不需登录，请只让内网访问）。" env:"ZZ_METRICS"`
-	LogLevel    string `help:"日志级别。" default:"info" enum:"debug,info,warn,error" env:"ZZ_LOG_LEVEL" name:"log-level"`
+	Listen      string        `help:"网页与接口的监听地址。" default:"127.0.0.1:8080" env:"ZZ_LISTEN"`
+	PublicURL   string        `help:"用户访问的地址，默认 http://监听地址。https 时 Cookie 只走加密连接。" env:"ZZ_PUBLIC_URL" name:"public-url"`
+	MQTTURL     string        `help:"外部 MQTT 服务的地址（mqtts://用户:口令@主机:端口）；不填则内嵌。" env:"ZZ_MQTT_URL" name:"mqtt-url"`
+	MQTTCA      string        `help:"外部 MQTT 服务的证书（PEM）；默认信任系统的。" type:"existingfile" env:"ZZ_MQTT_CA" name:"mqtt-ca"`
+	MQTTListen  string        `help:"内嵌 MQTT（TLS）的监听地址，默认为网页端口加二。" env:"ZZ_MQTT_LISTEN" name:"mqtt-listen"`
+	Demo        bool          `help:"首次启动时装入示例县并模拟设备。" env:"ZZ_DEMO"`
+	DemoFootage bool          `help:"示例：首次启动时生成几分钟影像并归库。" default:"true" negatable:"" env:"ZZ_DEMO_FOOTAGE" name:"demo-footage"`
+	DemoCounty  bool          `help:"示例：让 1,600 多台设备上报。" default:"true" negatable:"" env:"ZZ_DEMO_COUNTY" name:"demo-county"`
+	Metrics     bool          `help:"开放 /metrics（Prometheus 格式，不需登录，请只让内网访问）。" env:"ZZ_METRICS"`
+	AuditAt     string        `help:"每天全册核验的时刻（北京时间）；“off”不自动核验。" default:"03:00" env:"ZZ_AUDIT_AT" name:"audit-at"`
+	CanaryEvery time.Duration `help:"每隔多久试探一次存储的对象锁；0 不试探。" default:"15m" env:"ZZ_CANARY_EVERY" name:"canary-every"`
+	RereadEvery time.Duration `help:"影像多久没有重读就全部重读一遍；0 只由人启动。新封存的总会尽快重读一次。" default:"720h" env:"ZZ_REREAD_EVERY" name:"reread-every"`
+	LogLevel    string        `help:"日志级别。" default:"info" enum:"debug,info,warn,error" env:"ZZ_LOG_LEVEL" name:"log-level"`
 }
 
 // Validate is called by kong.
 func (c *serveCmd) Validate() error {
 	if err := c.validate(); err != nil {
 		return err
+	}
+	if _, _, err := c.auditAt(); err != nil {
+		return err
+	}
+	if c.CanaryEvery < 0 || c.RereadEvery < 0 {
+		return errors.New("--canary-every 与 --reread-every 不能为负")
 	}
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
@@ -93,6 +107,18 @@ func (c *serveCmd) Validate() error {
 		c.PublicURL = strings.TrimRight(c.PublicURL, "/")
 	}
 	return nil
+}
+
+// auditAt is when the daily audit begins, after midnight at +08:00.
+func (c *serveCmd) auditAt() (at time.Duration, daily bool, err error) {
+	if c.AuditAt == "off" {
+		return 0, false, nil
+	}
+	t, err := time.Parse("15:04", c.AuditAt)
+	if err != nil {
+		return 0, false, fmt.Errorf("--audit-at 应为 时:分（如 03:00）或 off，实为 %q", c.AuditAt)
+	}
+	return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute, true, nil
 }
 
 // secure says whether users come over HTTPS.

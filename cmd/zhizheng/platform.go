@@ -19,9 +19,12 @@ import (
 	"zhizheng/cases"
 	"zhizheng/devices"
 	"zhizheng/evidence"
+	"zhizheng/evidence/audit"
 	"zhizheng/evidence/chain"
+	"zhizheng/evidence/drill"
 	"zhizheng/evidence/evlog"
 	"zhizheng/ingest"
+	"zhizheng/ingest/manifest"
 	"zhizheng/ingest/media"
 	"zhizheng/internal/embedded"
 	"zhizheng/internal/id"
@@ -34,6 +37,7 @@ type platform struct {
 	pool      *pgxpool.Pool
 	log       *evlog.Log
 	evidence  *evidence.Keeper
+	audit     *audit.Service
 	authority *authority.Service
 	cases     *cases.Service
 	devices   *devices.Service
@@ -87,6 +91,13 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 		return nil, fmt.Errorf("jobs: %w", err)
 	}
 	pl.cases = cases.New(pl.pool, pl.log, pl.authority, pl.evidence, pl.jobs, nil)
+	at, daily, err := c.auditAt()
+	if err != nil {
+		return nil, err
+	}
+	pl.audit = audit.New(audit.Options{Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Stores: []audit.Store{{Name: mainStore, Options: svc.stored}},
+		Drill:   drill.New(drill.Options{Log: pl.log, Evidence: pl.evidence, Read: manifest.Open, Enrolment: ingest.EnrolmentKey}),
+		CasesOf: pl.cases.IDsOfEvidence, LogDaily: daily, LogAt: at, CanaryEvery: c.CanaryEvery, RereadEvery: c.RereadEvery, Rate: c.RereadRate, Logger: logger})
 	pl.ingest = ingest.New(ingest.Options{Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Store: svc.store, Logger: logger,
 		Attested:  func() bool { return svc.probe.Attested },
 		Retain:    func(now time.Time) time.Time { return now.AddDate(0, 0, c.RetentionDays) },
@@ -136,8 +147,19 @@ func (pl *platform) settleHolds(ctx context.Context, tx *pg.Tx) error {
 
 func (pl *platform) deps() api.Deps {
 	return api.Deps{Pool: pl.pool, Log: pl.log, Store: pl.svc.store, Evidence: pl.evidence, Ingest: pl.ingest, Authority: pl.authority, Cases: pl.cases,
-		Devices: pl.devices, Budget: pl.budget,
-		SettleHolds: pl.settleHolds, StoreLabel: func() string { return pl.svc.probe.Label }, Ready: pl.ready}
+		Devices: pl.devices, Budget: pl.budget, Audit: pl.audit,
+		SettleHolds: pl.settleHolds, StoreLabel: pl.storeLabel, Ready: pl.ready}
+}
+
+// mainStore names the store in leaves, canaries and alarms.
+const mainStore = "主存储"
+
+// storeLabel is the probe's, unless a canary showed since that the store's locks don't hold.
+func (pl *platform) storeLabel() string {
+	if pl.audit.LockBroken() {
+		return "not trusted: " + api.LockBroken
+	}
+	return pl.svc.probe.Label
 }
 
 // ready asks each service.
@@ -150,6 +172,8 @@ func (pl *platform) ready(ctx context.Context) map[string]string {
 	}
 	if err := pl.svc.store.Ready(ctx); err != nil {
 		state["store"] = "no answer"
+	} else if pl.audit.LockBroken() {
+		state["store"] = api.LockBroken // it goes on serving: what is there must stay readable
 	}
 	if pl.broker != nil {
 		state["mqtt"] = "ok"
@@ -174,6 +198,7 @@ func (pl *platform) run(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return quiet(ctx, pl.log.Run(ctx)) })
 	g.Go(func() error { return quiet(ctx, pl.authority.Run(ctx)) })
 	g.Go(func() error { return quiet(ctx, pl.devices.Run(ctx)) })
+	g.Go(func() error { return quiet(ctx, pl.audit.Run(ctx)) })
 	if pl.listener != nil {
 		g.Go(func() error { return quiet(ctx, pl.listener.Run(ctx)) })
 	}

@@ -20,6 +20,7 @@ import (
 type services struct {
 	databaseURL string
 	store       *blob.Store
+	stored      blob.Options // how the store is reached, for clients of their own
 	probe       blob.ProbeResult
 	postgres    *embedded.Postgres // nil when external
 	s3          *embedded.S3       // nil when external
@@ -70,6 +71,7 @@ func (c *serviceConfig) startStore(ctx context.Context, svc *services, logger *s
 		o.Endpoint = svc.s3.Endpoint()
 		o.AccessKey, o.SecretKey = svc.s3.Credentials()
 	}
+	svc.stored = o
 	var err error
 	if svc.store, err = blob.Open(ctx, o); err != nil {
 		return err

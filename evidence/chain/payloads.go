@@ -39,12 +39,13 @@ type SealedPayload struct {
 	Township    string `cbor:"12,keyasint"`
 }
 
-// VerifiedPayload is the result of reading sealed bytes again (KindVerified and KindDamaged).
+// VerifiedPayload is what reading sealed bytes again gave (KindVerified and KindDamaged).
 type VerifiedPayload struct {
 	EvidenceID string `cbor:"1,keyasint"`
 	SHA256     []byte `cbor:"2,keyasint"`
 	SM3        []byte `cbor:"3,keyasint"`
 	Size       int64  `cbor:"4,keyasint"`
+	Reason     string `cbor:"5,keyasint,omitempty"` // of damage: "differs", "short", "long", "missing" (nothing else is set then), "record"
 }
 
 // CustodyPayload is an act of a person or job on an item: views, downloads, exports, links, holds, retention changes, restrictions.

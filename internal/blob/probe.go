@@ -72,18 +72,27 @@ func Probe(ctx context.Context, o ProbeOptions) (ProbeResult, error) {
 
 type probe struct {
 	minio.Core
+	transcript
 	o       ProbeOptions
 	http    *http.Client
 	key     string
 	version string // of the canary, once completed
 	until   time.Time
-	steps   []ProbeStep
 }
 
 func newProbe(o ProbeOptions) (*probe, error) {
 	if o.LockFor == 0 {
 		o.LockFor = time.Minute
 	}
+	c, err := independent(o.Options)
+	if err != nil {
+		return nil, err
+	}
+	return &probe{Core: *c, o: o, http: &http.Client{Timeout: 30 * time.Second}, key: "canary/" + id.New()}, nil
+}
+
+// independent is a client that shares nothing with the one Store works with.
+func independent(o Options) (*minio.Core, error) {
 	if o.Region == "" {
 		o.Region = "us-east-1"
 	}
@@ -94,23 +103,22 @@ func newProbe(o ProbeOptions) (*probe, error) {
 	if err != nil || u.Host == "" {
 		return nil, fmt.Errorf("%q is no address", o.Endpoint)
 	}
-	c, err := minio.NewCore(u.Host, &minio.Options{
+	return minio.NewCore(u.Host, &minio.Options{
 		Creds: miniocreds.NewStaticV4(o.AccessKey, o.SecretKey, ""), Secure: u.Scheme == "https", Region: o.Region,
 		BucketLookup: minio.BucketLookupPath, MaxRetries: 3,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &probe{Core: *c, o: o, http: &http.Client{Timeout: 30 * time.Second}, key: "canary/" + id.New()}, nil
 }
 
-func (p *probe) note(name, text string, ok bool, format string, a ...any) bool {
+// transcript is what was asked of a store and what it did.
+type transcript struct{ steps []ProbeStep }
+
+func (p *transcript) note(name, text string, ok bool, format string, a ...any) bool {
 	p.steps = append(p.steps, ProbeStep{Name: name, Text: text, OK: ok, Got: fmt.Sprintf(format, a...)})
 	return ok
 }
 
 // all reports whether steps with these prefixes were made and all went well.
-func (p *probe) all(prefixes ...string) bool {
+func (p *transcript) all(prefixes ...string) bool {
 	for _, x := range prefixes {
 		n := 0
 		for _, s := range p.steps {

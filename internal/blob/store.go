@@ -2,7 +2,8 @@
 // goes to the store only with the checksum it was announced with. It never judges a store by its brand: Probe asks it. It never
 // decides whether an upload is whole: Head gives size and checksum, the caller compares.
 //
-// Read store.go (opening, single requests), upload.go (uploads in parts), probe.go (what the store can prove).
+// Read store.go (opening, single requests), upload.go (uploads in parts), probe.go (what the store can prove), canary.go
+// (whether it still keeps what is locked).
 package blob
 
 import (

@@ -14,6 +14,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/versity/versitygw/auth"
 	"github.com/versity/versitygw/backend"
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
@@ -224,6 +225,25 @@ func (d *durable) DeleteObjects(ctx context.Context, in *s3.DeleteObjectsInput) 
 		}
 	}
 	return out, err
+}
+
+// HeadObject fills in the lock of a version that is not the newest, which the gateway keeps and obeys but doesn't show.
+func (d *durable) HeadObject(ctx context.Context, in *s3.HeadObjectInput) (*s3.HeadObjectOutput, error) {
+	out, err := d.Posix.HeadObject(ctx, in)
+	if err != nil || out.ObjectLockMode != "" || in.Bucket == nil || in.Key == nil || in.VersionId == nil || *in.VersionId == "" {
+		return out, err
+	}
+	if lock, err := d.GetObjectRetention(ctx, *in.Bucket, *in.Key, *in.VersionId); err == nil {
+		if r, err := auth.ParseObjectLockRetentionOutput(lock); err == nil {
+			out.ObjectLockMode, out.ObjectLockRetainUntilDate = types.ObjectLockMode(r.Mode), r.RetainUntilDate
+		}
+	}
+	if held, err := d.GetObjectLegalHold(ctx, *in.Bucket, *in.Key, *in.VersionId); err == nil {
+		if h := auth.ParseObjectLegalHoldOutput(held); h != nil {
+			out.ObjectLockLegalHoldStatus = h.Status
+		}
+	}
+	return out, nil // none to show is no failure
 }
 
 func (d *durable) PutObjectRetention(ctx context.Context, bucket, object, version string, retention []byte) error {

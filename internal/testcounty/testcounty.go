@@ -33,6 +33,8 @@ import (
 	"zhizheng/cases"
 	"zhizheng/devices"
 	"zhizheng/evidence"
+	"zhizheng/evidence/audit"
+	"zhizheng/evidence/drill"
 	"zhizheng/evidence/evlog"
 	"zhizheng/evidence/evlog/evlogtest"
 	"zhizheng/ingest"
@@ -60,12 +62,15 @@ type County struct {
 	Log      *evlog.Log
 	Store    *blob.Store
 	Keeper   *evidence.Keeper
+	Audit    *audit.Service
 	Ingest   *ingest.Service
 	Auth     *authority.Service
 	Cases    *cases.Service
 	Devices  *devices.Service
 	Budget   *budget.Service
 	Officers map[string][]string // ids by township
+
+	StoreOptions blob.Options
 
 	database   string // the owner's address
 	stationKey ed25519.PrivateKey
@@ -76,8 +81,11 @@ type County struct {
 // New starts a county; it ends with the test. change may alter what the edge is built of.
 func New(t testing.TB, change ...func(*api.Deps)) *County {
 	t.Helper()
-	c := &County{t: t, Store: testenv.Store(t), Officers: map[string][]string{}, database: testenv.DatabaseURL(t)}
+	c := &County{t: t, StoreOptions: testenv.StoreOptions(t), Officers: map[string][]string{}, database: testenv.DatabaseURL(t)}
 	var err error
+	c.Store, err = blob.Open(t.Context(), c.StoreOptions)
+	c.must(err)
+	t.Cleanup(c.Store.Close)
 	c.Pool, err = pg.Open(t.Context(), c.database, 16)
 	c.must(err)
 	t.Cleanup(c.Pool.Close)
@@ -95,7 +103,10 @@ func New(t testing.TB, change ...func(*api.Deps)) *County {
 		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}}})
 	c.must(err)
 	c.Cases = cases.New(c.Pool, c.Log, c.Auth, c.Keeper, jobs, nil)
-	d := api.Deps{Pool: c.Pool, Log: c.Log, Store: c.Store, Evidence: c.Keeper, Ingest: c.Ingest, Authority: c.Auth, Cases: c.Cases, Devices: c.Devices,
+	c.Audit = audit.New(audit.Options{Pool: c.Pool, Log: c.Log, Evidence: c.Keeper, Stores: []audit.Store{{Name: "主存储", Options: c.StoreOptions}},
+		CasesOf: c.Cases.IDsOfEvidence,
+		Drill:   drill.New(drill.Options{Log: c.Log, Evidence: c.Keeper, Read: manifest.Open, Enrolment: ingest.EnrolmentKey})})
+	d := api.Deps{Pool: c.Pool, Log: c.Log, Store: c.Store, Evidence: c.Keeper, Audit: c.Audit, Ingest: c.Ingest, Authority: c.Auth, Cases: c.Cases, Devices: c.Devices,
 		Budget: c.Budget, Console: fstest.MapFS{"index.html": {Data: []byte("console")}, "assets/a.js": {Data: []byte("1")}}, Version: "test", Logger: quiet,
 		SettleHolds: c.Cases.EnqueueHolds, StoreLabel: func() string { return "attested" },
 		Ready: func(context.Context) map[string]string { return map[string]string{"database": "ok"} }}

@@ -40,7 +40,17 @@ func StoreOptions(t testing.TB) blob.Options {
 	return blob.Options{Endpoint: a.endpoint, AccessKey: a.access, SecretKey: a.secret, Bucket: "test-" + strings.ToLower(id.New())}
 }
 
-type storeAddress struct{ endpoint, access, secret string }
+// StoreFile is where the embedded store keeps the newest version of an object on disk, for tests that damage it.
+func StoreFile(t testing.TB, bucket, key string) string {
+	t.Helper()
+	a, err := store()
+	if err != nil {
+		t.Fatalf("test store: %v", err)
+	}
+	return filepath.Join(a.dir, "s3", "objects", bucket, key)
+}
+
+type storeAddress struct{ endpoint, access, secret, dir string }
 
 const storeRole = "ZZ_TESTENV_STORE"
 
@@ -95,7 +105,7 @@ var store = sync.OnceValues(func() (storeAddress, error) {
 		}
 		line, err := bufio.NewReader(out).ReadString('\n')
 		if w := strings.Fields(line); err == nil && len(w) == 4 && w[0] == "ready" {
-			said <- answer{a: storeAddress{w[1], w[2], w[3]}}
+			said <- answer{a: storeAddress{w[1], w[2], w[3], dir}}
 		} else {
 			said <- answer{err: fmt.Errorf("the store said %q: %v", line, err)}
 		}

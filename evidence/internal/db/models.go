@@ -48,4 +48,9 @@ type Evidence struct {
 	Verdict       string
 	Media         []byte
 	PosterKey     string
+	VerifiedAt    *time.Time
+	Sm3           []byte
+	Damage        string
+	RereadAt      *time.Time
+	RereadRun     string
 }

@@ -90,3 +90,35 @@ select id from evidence where hold_state in ('pending', 'lifting') and status <>
 -- name: SmallestSealed :one
 -- of the 500 oldest, which any copy of the log covers first
 select * from (select * from evidence where status = 'sealed' and size between 1 and $1 and not restricted order by sealed_at limit 500) as e order by size limit 1;
+-- name: NextToReread :one
+-- the next of a run: whatever was stored when it began and that it has not read, never read first, then the one read longest ago
+select * from evidence
+where status <> 'pending' and sealed_at <= sqlc.arg('began')::timestamptz and reread_run <> sqlc.arg('run')::text
+order by reread_at nulls first, id limit 1;
+
+-- name: NextUnread :one
+select * from evidence
+where status <> 'pending' and reread_at is null
+order by reread_at nulls first, id limit 1;
+
+-- name: NextUnreadSince :one
+-- sealed after a run began, so that the run doesn't come to it
+select * from evidence
+where status <> 'pending' and reread_at is null and sealed_at > sqlc.arg('began')::timestamptz
+order by reread_at nulls first, id limit 1;
+
+-- name: CountStored :one
+select count(*) as objects, coalesce(sum(size), 0)::bigint as bytes from evidence where status <> 'pending' and sealed_at <= sqlc.arg('at')::timestamptz;
+
+-- name: OldestReading :one
+-- whether something was not read since then, however often it was tried
+select exists (select from evidence where status <> 'pending' and coalesce(reread_at, sealed_at) < sqlc.arg('before')::timestamptz);
+
+-- name: SetVerified :exec
+update evidence set status = 'sealed', damage = '', verified_at = $2, sm3 = $3, reread_at = $2, reread_run = $4 where id = $1;
+
+-- name: SetDamaged :exec
+update evidence set status = 'damaged', damage = $2, reread_at = $3, reread_run = $4 where id = $1;
+
+-- name: SetTried :exec
+update evidence set reread_at = $2, reread_run = $3 where id = $1;

@@ -75,7 +75,7 @@ func (q *Queries) AddHold(ctx context.Context, arg AddHoldParams) (int64, error)
 }
 
 const byDigest = `-- name: ByDigest :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key from evidence where sha256 = $1 and size = $2
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from evidence where sha256 = $1 and size = $2
 `
 
 type ByDigestParams struct {
@@ -113,6 +113,11 @@ func (q *Queries) ByDigest(ctx context.Context, arg ByDigestParams) (Evidence, e
 		&i.Verdict,
 		&i.Media,
 		&i.PosterKey,
+		&i.VerifiedAt,
+		&i.Sm3,
+		&i.Damage,
+		&i.RereadAt,
+		&i.RereadRun,
 	)
 	return i, err
 }
@@ -133,6 +138,22 @@ func (q *Queries) Count(ctx context.Context, arg CountParams) (int64, error) {
 	var count int64
 	err := row.Scan(&count)
 	return count, err
+}
+
+const countStored = `-- name: CountStored :one
+select count(*) as objects, coalesce(sum(size), 0)::bigint as bytes from evidence where status <> 'pending' and sealed_at <= $1::timestamptz
+`
+
+type CountStoredRow struct {
+	Objects int64
+	Bytes   int64
+}
+
+func (q *Queries) CountStored(ctx context.Context, at time.Time) (CountStoredRow, error) {
+	row := q.db.QueryRow(ctx, countStored, at)
+	var i CountStoredRow
+	err := row.Scan(&i.Objects, &i.Bytes)
+	return i, err
 }
 
 const custody = `-- name: Custody :many
@@ -187,7 +208,7 @@ func (q *Queries) Custody(ctx context.Context, arg CustodyParams) ([]Custody, er
 }
 
 const get = `-- name: Get :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key from evidence
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from evidence
 where id = $1 and ($2::text[] is null or township = any ($2::text[]))
 `
 
@@ -226,6 +247,11 @@ func (q *Queries) Get(ctx context.Context, arg GetParams) (Evidence, error) {
 		&i.Verdict,
 		&i.Media,
 		&i.PosterKey,
+		&i.VerifiedAt,
+		&i.Sm3,
+		&i.Damage,
+		&i.RereadAt,
+		&i.RereadRun,
 	)
 	return i, err
 }
@@ -308,7 +334,7 @@ func (q *Queries) LiftHold(ctx context.Context, arg LiftHoldParams) (int64, erro
 }
 
 const list = `-- name: List :many
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key from evidence
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from evidence
 where ($1::text[] is null or township = any ($1::text[]))
   and ($2::text is null or status = $2)
   and ($3::text is null or verdict = $3)
@@ -387,6 +413,11 @@ func (q *Queries) List(ctx context.Context, arg ListParams) ([]Evidence, error) 
 			&i.Verdict,
 			&i.Media,
 			&i.PosterKey,
+			&i.VerifiedAt,
+			&i.Sm3,
+			&i.Damage,
+			&i.RereadAt,
+			&i.RereadRun,
 		); err != nil {
 			return nil, err
 		}
@@ -399,7 +430,7 @@ func (q *Queries) List(ctx context.Context, arg ListParams) ([]Evidence, error) 
 }
 
 const lock = `-- name: Lock :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key from evidence where id = $1 for update
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from evidence where id = $1 for update
 `
 
 func (q *Queries) Lock(ctx context.Context, id string) (Evidence, error) {
@@ -432,12 +463,17 @@ func (q *Queries) Lock(ctx context.Context, id string) (Evidence, error) {
 		&i.Verdict,
 		&i.Media,
 		&i.PosterKey,
+		&i.VerifiedAt,
+		&i.Sm3,
+		&i.Damage,
+		&i.RereadAt,
+		&i.RereadRun,
 	)
 	return i, err
 }
 
 const many = `-- name: Many :many
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key from evidence
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from evidence
 where id = any ($1::text[]) and ($2::text[] is null or township = any ($2::text[]))
 `
 
@@ -482,6 +518,11 @@ func (q *Queries) Many(ctx context.Context, arg ManyParams) ([]Evidence, error) 
 			&i.Verdict,
 			&i.Media,
 			&i.PosterKey,
+			&i.VerifiedAt,
+			&i.Sm3,
+			&i.Damage,
+			&i.RereadAt,
+			&i.RereadRun,
 		); err != nil {
 			return nil, err
 		}
@@ -491,6 +532,160 @@ func (q *Queries) Many(ctx context.Context, arg ManyParams) ([]Evidence, error) 
 		return nil, err
 	}
 	return items, nil
+}
+
+const nextToReread = `-- name: NextToReread :one
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from evidence
+where status <> 'pending' and sealed_at <= $1::timestamptz and reread_run <> $2::text
+order by reread_at nulls first, id limit 1
+`
+
+type NextToRereadParams struct {
+	Began time.Time
+	Run   string
+}
+
+// the next of a run: whatever was stored when it began and that it has not read, never read first, then the one read longest ago
+func (q *Queries) NextToReread(ctx context.Context, arg NextToRereadParams) (Evidence, error) {
+	row := q.db.QueryRow(ctx, nextToReread, arg.Began, arg.Run)
+	var i Evidence
+	err := row.Scan(
+		&i.ID,
+		&i.Township,
+		&i.Station,
+		&i.Recorder,
+		&i.DeviceID,
+		&i.FileName,
+		&i.FileNameBytes,
+		&i.Size,
+		&i.Sha256,
+		&i.PartSize,
+		&i.Composite,
+		&i.ManifestKey,
+		&i.ModifiedAt,
+		&i.RecordedAt,
+		&i.RegisteredAt,
+		&i.Status,
+		&i.ObjectKey,
+		&i.VersionID,
+		&i.Checked,
+		&i.SealedAt,
+		&i.RetainUntil,
+		&i.Restricted,
+		&i.HoldState,
+		&i.Verdict,
+		&i.Media,
+		&i.PosterKey,
+		&i.VerifiedAt,
+		&i.Sm3,
+		&i.Damage,
+		&i.RereadAt,
+		&i.RereadRun,
+	)
+	return i, err
+}
+
+const nextUnread = `-- name: NextUnread :one
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from evidence
+where status <> 'pending' and reread_at is null
+order by reread_at nulls first, id limit 1
+`
+
+func (q *Queries) NextUnread(ctx context.Context) (Evidence, error) {
+	row := q.db.QueryRow(ctx, nextUnread)
+	var i Evidence
+	err := row.Scan(
+		&i.ID,
+		&i.Township,
+		&i.Station,
+		&i.Recorder,
+		&i.DeviceID,
+		&i.FileName,
+		&i.FileNameBytes,
+		&i.Size,
+		&i.Sha256,
+		&i.PartSize,
+		&i.Composite,
+		&i.ManifestKey,
+		&i.ModifiedAt,
+		&i.RecordedAt,
+		&i.RegisteredAt,
+		&i.Status,
+		&i.ObjectKey,
+		&i.VersionID,
+		&i.Checked,
+		&i.SealedAt,
+		&i.RetainUntil,
+		&i.Restricted,
+		&i.HoldState,
+		&i.Verdict,
+		&i.Media,
+		&i.PosterKey,
+		&i.VerifiedAt,
+		&i.Sm3,
+		&i.Damage,
+		&i.RereadAt,
+		&i.RereadRun,
+	)
+	return i, err
+}
+
+const nextUnreadSince = `-- name: NextUnreadSince :one
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from evidence
+where status <> 'pending' and reread_at is null and sealed_at > $1::timestamptz
+order by reread_at nulls first, id limit 1
+`
+
+// sealed after a run began, so that the run doesn't come to it
+func (q *Queries) NextUnreadSince(ctx context.Context, began time.Time) (Evidence, error) {
+	row := q.db.QueryRow(ctx, nextUnreadSince, began)
+	var i Evidence
+	err := row.Scan(
+		&i.ID,
+		&i.Township,
+		&i.Station,
+		&i.Recorder,
+		&i.DeviceID,
+		&i.FileName,
+		&i.FileNameBytes,
+		&i.Size,
+		&i.Sha256,
+		&i.PartSize,
+		&i.Composite,
+		&i.ManifestKey,
+		&i.ModifiedAt,
+		&i.RecordedAt,
+		&i.RegisteredAt,
+		&i.Status,
+		&i.ObjectKey,
+		&i.VersionID,
+		&i.Checked,
+		&i.SealedAt,
+		&i.RetainUntil,
+		&i.Restricted,
+		&i.HoldState,
+		&i.Verdict,
+		&i.Media,
+		&i.PosterKey,
+		&i.VerifiedAt,
+		&i.Sm3,
+		&i.Damage,
+		&i.RereadAt,
+		&i.RereadRun,
+	)
+	return i, err
+}
+
+const oldestReading = `-- name: OldestReading :one
+select exists (select from evidence where status <> 'pending' and coalesce(reread_at, sealed_at) < $1::timestamptz)
+`
+
+// whether something was not read since then, however often it was tried
+func (q *Queries) OldestReading(ctx context.Context, before time.Time) (bool, error) {
+	row := q.db.QueryRow(ctx, oldestReading, before)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
 }
 
 const openHolds = `-- name: OpenHolds :one
@@ -509,7 +704,7 @@ insert into evidence (id, township, station, recorder, device_id, file_name, fil
   manifest_key, modified_at, recorded_at, registered_at, object_key)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 on conflict (sha256, size) do nothing
-returning id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key
+returning id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run
 `
 
 type RegisterParams struct {
@@ -578,6 +773,11 @@ func (q *Queries) Register(ctx context.Context, arg RegisterParams) (Evidence, e
 		&i.Verdict,
 		&i.Media,
 		&i.PosterKey,
+		&i.VerifiedAt,
+		&i.Sm3,
+		&i.Damage,
+		&i.RereadAt,
+		&i.RereadRun,
 	)
 	return i, err
 }
@@ -633,6 +833,27 @@ func (q *Queries) Seal(ctx context.Context, arg SealParams) (int64, error) {
 	return result.RowsAffected(), nil
 }
 
+const setDamaged = `-- name: SetDamaged :exec
+update evidence set status = 'damaged', damage = $2, reread_at = $3, reread_run = $4 where id = $1
+`
+
+type SetDamagedParams struct {
+	ID        string
+	Damage    string
+	RereadAt  *time.Time
+	RereadRun string
+}
+
+func (q *Queries) SetDamaged(ctx context.Context, arg SetDamagedParams) error {
+	_, err := q.db.Exec(ctx, setDamaged,
+		arg.ID,
+		arg.Damage,
+		arg.RereadAt,
+		arg.RereadRun,
+	)
+	return err
+}
+
 const setHoldState = `-- name: SetHoldState :exec
 update evidence set hold_state = $2 where id = $1
 `
@@ -681,8 +902,44 @@ func (q *Queries) SetRestricted(ctx context.Context, arg SetRestrictedParams) (i
 	return result.RowsAffected(), nil
 }
 
+const setTried = `-- name: SetTried :exec
+update evidence set reread_at = $2, reread_run = $3 where id = $1
+`
+
+type SetTriedParams struct {
+	ID        string
+	RereadAt  *time.Time
+	RereadRun string
+}
+
+func (q *Queries) SetTried(ctx context.Context, arg SetTriedParams) error {
+	_, err := q.db.Exec(ctx, setTried, arg.ID, arg.RereadAt, arg.RereadRun)
+	return err
+}
+
+const setVerified = `-- name: SetVerified :exec
+update evidence set status = 'sealed', damage = '', verified_at = $2, sm3 = $3, reread_at = $2, reread_run = $4 where id = $1
+`
+
+type SetVerifiedParams struct {
+	ID         string
+	VerifiedAt *time.Time
+	Sm3        []byte
+	RereadRun  string
+}
+
+func (q *Queries) SetVerified(ctx context.Context, arg SetVerifiedParams) error {
+	_, err := q.db.Exec(ctx, setVerified,
+		arg.ID,
+		arg.VerifiedAt,
+		arg.Sm3,
+		arg.RereadRun,
+	)
+	return err
+}
+
 const smallestSealed = `-- name: SmallestSealed :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key from (select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key from evidence where status = 'sealed' and size between 1 and $1 and not restricted order by sealed_at limit 500) as e order by size limit 1
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from (select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from evidence where status = 'sealed' and size between 1 and $1 and not restricted order by sealed_at limit 500) as e order by size limit 1
 `
 
 // of the 500 oldest, which any copy of the log covers first
@@ -716,6 +973,11 @@ func (q *Queries) SmallestSealed(ctx context.Context, size int64) (Evidence, err
 		&i.Verdict,
 		&i.Media,
 		&i.PosterKey,
+		&i.VerifiedAt,
+		&i.Sm3,
+		&i.Damage,
+		&i.RereadAt,
+		&i.RereadRun,
 	)
 	return i, err
 }
