@@ -92,8 +92,8 @@ const texts: Record<string, string> = {
 
   // log
   "停签：{{why}}": "Stopped signing: {{why}}", "正常签署": "Signing", "下载公钥": "Download key", "下载存证点": "Download checkpoint", "最新存证点": "Latest checkpoint", "复制存证点": "Copy the checkpoint", "公钥": "Public key", "复制公钥": "Copy the key", "来源名": "Origin", "校验公钥": "Verifier key", "树根": "Root",
-  "公钥要从平台以外的渠道核对。离线校验：": "Compare the key by a way that isn't this platform. To verify offline:", "证据包": "bundle", "页": "leaves", "已签到": "Signed up to", "还有 {{n}} 页等下一个存证点": "{{n}} wait for the next checkpoint", "全部已签": "all signed", "存证点": "Checkpoint",
-  "存储": "Store", "已证实": "Attested", "封存前重读": "Re-read before sealing", "独立客户端试过：锁定、覆盖、校验都有效": "An independent client tried it: locks, overwriting, part digests", "存储没有证实，逐件重读后才封存": "Not attested: each object is read back before it is sealed",
+  "公钥要从平台以外的渠道核对。离线校验：": "Compare the key by a way that isn't this platform. To verify offline:", "证据包": "bundle", "还有 {{n}} 页等下一个存证点": "{{n}} wait for the next checkpoint", "全部已签": "all signed", "存证点": "Checkpoint",
+  "已证实": "Attested", "封存前重读": "Re-read before sealing",
   "查一个文件": "Is this file in the log?", "只在本机计算摘要，文件不上传": "hashed on this machine, never uploaded", "把文件拖到这里": "Drop a file here", "选择文件": "Choose a file", "或粘贴 SHA-256": "or paste a SHA-256", "在册": "In the log", "不在册": "Not found", "{{s}} 秒": "{{s}} s",
   "您能看到的范围内没有这个摘要：内容已改动、另有来源或不在您的乡镇，不作判断。": "No such digest in what you may see: changed, from elsewhere, or another township's. No verdict beyond that.", "新的在前；只列种类、时间和散列，内容受各自权限保护": "newest first; kind, time and hash only", "按页码查找": "Find a leaf by its number", "页码": "Leaf number", "散列": "Hash", "更早的页": "Earlier leaves",
 
@@ -102,6 +102,27 @@ const texts: Record<string, string> = {
   "保全已由存储确认": "Hold confirmed by the store", "延长留存期限": "Retention extended", "开始上传影像": "Upload started", "办案环节推进": "Case moved on", "作出处罚决定，冻结证据": "Decided, evidence frozen", "导出案件证据包": "Case bundle exported", "核定额度": "Allotment set", "拒绝记账": "Posting refused",
   "设备密钥登记": "Device key enrolled", "设备密钥吊销": "Device key revoked", "权力事项下放": "Power item handed down", "权力事项收回": "Power item taken back", "设备签名状态": "Signed device state", "存储探测": "Store probed", "全册核验": "Log audited", "可信时间戳": "Trusted timestamp",
   "证据固定": "Evidence frozen", "处罚决定之后证据不再增减（R16）": "No evidence is added or taken out after the decision (R16)", "证据根与公钥指纹的二维码": "QR code of evidence root and key fingerprint", "证据根": "Evidence root", "公钥指纹": "Key fingerprint", "扫出的文字可与证据包核对：": "The scanned text can be checked against the bundle: ",
+  "设备链异常": "Anomaly in a device's own chain", "截取片段": "A clip was made of it", "共享": "Shared", "留存期满删除": "Deleted at the end of retention",
+  "执法证变更": "Officer's certificate changed", "证据册密钥更换": "Log key changed", "见证方与门限变更": "Witnesses or their quorum changed", "锁定试探": "Lock trial",
+  "影像重读核验": "Stored footage read again", "自证演练": "Self-proof drill", "删除册页内容": "Payloads of leaves erased", "证明": "Proof",
+  "包含证明 {{n}} 步，存证点 {{size}} 页": "Inclusion proof of {{n}} steps in a tree of {{size}}", "等下一个存证点": "Waiting for the next checkpoint", "第 {{n}} 页": "Leaf {{n}}", "内容已依法删除，证明不受影响": "Payload erased by law, proofs are untouched",
+  "主题链": "Subject's chain", "第 {{n}} 环": "link {{n}}", "前一环": "Link before", "承诺": "Commitment",
+  "全册重算": "Whole log reckoned again", "影像重读": "Footage read again", "已暂停": "Paused", "进行中": "Under way",
+  "根一致": "Root agrees", "摘要一致": "Digests agree", "全部识破": "All found", "{{n}} 处不符": "{{n}} findings",
+  "没有结果": "No result", "中断": "Broke off", "{{n}} 页": "{{n}} leaves", "{{done}} / {{of}} 种": "{{done}} of {{of}} ways",
+  "核验记录": "Audits", "每次的结果都是一页": "each result is a leaf", "重读影像": "Read footage again", "还没有核验记录": "No audits yet",
+  "每天定时全册重算，影像封存后随即重读；也可以现在开始。": "The log is reckoned again every day, footage is read again soon after sealing; or start now.", "数量": "How much", "结果": "Result", "用时": "Took",
+  "定时": "Schedule", "继续": "Go on", "暂停": "Pause", "对一个已锁定对象真做一次": "really tried on a locked object",
+  "现在试": "Try now", "还没有试过": "Not tried yet", "守住": "Held", "没有守住": "Didn't hold",
+  "上次 {{when}}": "last {{when}}", "在副本上改字节、删册页、换影像、重签证据包……看校验能否逐一指出。真册不动，结果入册。": "On a copy, bytes are changed, leaves taken out, footage exchanged, a bundle signed anew: do the checks name each? The log itself is not touched; the result becomes a leaf.", "演练进度": "Progress of the drill", "识破": "Found",
+  "没有发现": "Not found", "结果全文，可打印": "Whole result, for printing", "再演练一次": "Drill again", "开始演练": "Start a drill",
+  "警报": "Alarms", "{{n}} 条警报待处理": "{{n}} alarms to look at", "处理": "Answer", "处理警报": "Answer an alarm",
+  "写明核查的结果和去向；警报和处理都会保留。": "Say what was found and what follows; alarm and answer both stay.", "处理说明": "What was done", "打印": "Print", "开始": "Began",
+  "由": "By", "结论": "Outcome", "不符之处": "What doesn't hold", "共 {{n}} 处": "{{n}} in all",
+  "位置": "Where", "逐项篡改与发现": "Each tampering and what found it", "过程": "Transcript", "做了什么": "What was done",
+  "由何处发现": "Found by", "答复": "Answer given", "通过": "Passed", "没有通过": "Failed",
+  "校验工具": "Verifier", "最近一次全册重算有 {{n}} 处不符": "The last audit has {{n}} findings", "完整": "Whole", "最近一次全册重算：{{when}}，根一致": "Last reckoned again {{when}}: root agrees",
+  "最近全册重算": "Last whole audit", "每天定时进行": "every day", "封存后随即重读": "soon after sealing",
 };
 
 /** Words of the server: roles, stages, modes, funding, accounts, titles of refusals. */
@@ -113,6 +134,9 @@ const words: Record<string, string> = {
   "年度核定额度": "Yearly allotment", "执法记录仪购置": "Recorders bought", "采集站购置": "Docking stations bought", "计算机购置": "Computers bought", "打印机购置": "Printers bought", "其他执法装备购置": "Other equipment bought", "执法服装": "Uniforms", "装备维修": "Repairs", "耗材与印刷": "Supplies and printing",
   "业务培训": "Training", "网络与通信": "Network", "其他执法支出": "Other expense", "罚没收入（须全额上缴国库，不得入账）": "Fines (go to the treasury, never into this ledger)",
   "请求内容有误": "The request is wrong", "请先登录": "Sign in first", "没有这项权限": "Not permitted", "没有找到": "Not found", "与已有内容冲突": "Conflicts with what is there", "内容太大": "Too large", "依规定不能办理": "The rules refuse this", "服务暂时不可用": "Unavailable for the moment", "操作过于频繁": "Too many attempts", "存储空间已满": "The store is full", "服务器内部错误": "Internal error",
+  "改一行：改动一个册页的字节，并重算它的散列": "A row: a leaf's bytes changed, its hash recomputed", "改瓦片：改动树的一个中间散列": "A tile: a node of the tree changed", "删一页：抽掉一个册页，其后重新编号": "A leaf: one taken out, the rest numbered anew", "改内容：改动册页所承诺的内容": "A payload: what a leaf commits to changed",
+  "换次序：把相邻两页对调": "Order: two neighbours exchanged", "抹掉一笔账：抽掉一条记账及其内容，其后重新编号": "A posting: its leaf and payload taken out, the rest numbered anew", "回滚备份：整册退回到较早的、自身一致的状态": "A rolled-back backup: the whole log as it was earlier, consistent in itself", "换影像：改动一份影像的一个字节": "An object: one byte of footage changed",
+  "重签证据包：改动后用另一把密钥全部重新签署": "A bundle altered and signed anew by another key", "断链：证据包里漏掉保管链中间的一环": "A cut chain: a link of custody left out of the bundle",
 };
 
 export const en: Record<string, string> = { ...texts, ...words };

@@ -129,7 +129,9 @@ const log = createRoute({
   component: lazyRouteComponent(() => import("../pages/log"), "LogPage"),
 });
 
-const tree = root.addChildren([signIn, password, inside.addChildren([home, evidence, evidenceOne, cases, caseNew, caseOne, devices, deviceOne, deadLetters, budget, budgetTown, officers, powers, townships, log])]);
+const auditOne = createRoute({ getParentRoute: () => inside, path: "/log/audits/$id", component: lazyRouteComponent(() => import("../pages/audit-one"), "AuditPage") });
+
+const tree = root.addChildren([signIn, password, inside.addChildren([home, evidence, evidenceOne, cases, caseNew, caseOne, devices, deviceOne, deadLetters, budget, budgetTown, officers, powers, townships, log, auditOne])]);
 
 export const makeRouter = (queries: QueryClient) => createRouter({
   routeTree: tree, context: { queries }, defaultPreload: "intent", defaultPreloadStaleTime: 0, scrollRestoration: true, defaultNotFoundComponent: NotFound,

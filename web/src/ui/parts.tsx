@@ -96,10 +96,10 @@ export function CopyText({ text, label }: { text: string; label: string }) {
   );
 }
 
-export function LeafLink({ index }: { index?: number }) {
+export function LeafLink({ index, short }: { index?: number; short?: boolean }) {
   const { t } = useTranslation();
   if (index === undefined) return null;
-  return <Link className="leaf" to="/log" search={{ at: index }}>{t("册页")} {index.toLocaleString("zh-CN")}</Link>;
+  return <Link className="leaf" to="/log" search={{ at: index }}>{!short && `${t("册页")} `}{index.toLocaleString("zh-CN")}</Link>;
 }
 
 /** Status by word and icon, never by colour alone. */
