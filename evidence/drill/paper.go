@@ -271,7 +271,7 @@ func (p *paper) cutChain() (string, error) {
 			own++
 		}
 	}
-	middle := own / 2 // leaves of a subject come first, in order
+	middle := (own - 1) / 2 // the subject's leaves come first, in order; one that has another behind it, if there are two
 	file, err := p.bundle(p.key, p.input(), slices.Delete(slices.Clone(p.leaves), middle, middle+1))
 	if err != nil {
 		return "", err

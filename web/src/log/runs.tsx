@@ -144,7 +144,7 @@ export function Alarms() {
   const { t } = useTranslation();
   const may = useMay();
   const [at, setAt] = useState<Schemas["Alarm"]>();
-  const q = useQuery({ queryKey: ["alarms"], refetchInterval: 30_000, queryFn: ({ signal }) => unwrap(client.GET("/api/v1/log/alarms", { params: { query: { open: true, limit: 50 } }, signal })) });
+  const q = useQuery({ queryKey: ["alarms"], refetchInterval: 10_000, queryFn: ({ signal }) => unwrap(client.GET("/api/v1/log/alarms", { params: { query: { open: true, limit: 50 } }, signal })) });
   if (q.error) return <ProblemView error={q.error} retry={() => void q.refetch()} />;
   if (!q.data?.items.length) return null;
   return (
