@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"zhizheng/evidence"
-	"zhizheng/evidence/evlog"
 	"zhizheng/evidence/audit/internal/db"
+	"zhizheng/evidence/evlog"
 	"zhizheng/internal/blob"
 	"zhizheng/internal/fault"
 )
