@@ -116,10 +116,8 @@ func TestKilledReaderGoesOn(t *testing.T) {
 	}
 	before, read := done(), int64(0)
 	// The dead session's lock goes when the database notices, which a local one does at once.
-	s, _ = service(c, func(o *audit.Options) {
-		o.Now, o.Rate = time.Now, 1<<40
-		o.Sleep = func(ctx context.Context, d time.Duration) error { return ctx.Err() }
-	})
+	const rate = 1 << 20
+	s, k := service(c, func(o *audit.Options) { o.Rate = rate })
 	testenv.Eventually(t, 20*time.Second, func() bool {
 		err := s.ReadRun(t.Context(), run.ID)
 		if err != nil && !fault.Is(err, fault.KindConflict) {
@@ -127,6 +125,9 @@ func TestKilledReaderGoesOn(t *testing.T) {
 		}
 		return err == nil
 	})
+	if most := time.Duration(float64((12-before)*200_000) / rate * float64(time.Second)); k.slept > most+time.Millisecond {
+		t.Errorf("the third read for %s by the rate, %d items left are %s", k.slept, 12-before, most)
+	}
 	for _, id := range ids {
 		n, _ := leaves(t, c, id, chain.KindVerified)
 		if _, err := c.Log.ByKey(t.Context(), evidence.CheckKey(id, run.ID)); err != nil || n != 1 {
