@@ -722,6 +722,109 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/log/audits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Runs that audited the log, read footage again, tried the store's locks or drilled, newest first */
+        get: operations["listAudits"];
+        put?: never;
+        /** Start a run in the background: log, reread or canary */
+        post: operations["startAudit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/log/audits/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One run with its findings and transcript */
+        get: operations["getAudit"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/log/audits/{id}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Pause a re-read */
+        post: operations["pauseAudit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/log/audits/{id}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Let a paused re-read go on */
+        post: operations["resumeAudit"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/log/alarms": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Damage, missing objects, broken locks, a log that doesn't hold; newest first. Of one's own townships, and those about no township */
+        get: operations["listAlarms"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/log/alarms/{id}/acknowledge": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Note that somebody looked at it, and why it may rest; nothing is deleted */
+        post: operations["acknowledgeAlarm"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -831,7 +934,7 @@ export interface components {
             leaf_index?: number;
         };
         /**
-         * @description pending = 影像待传, sealed = 已封存
+         * @description pending = 影像待传, sealed = 已封存, damaged = 已损坏
          * @enum {string}
          */
         EvidenceStatus: "pending" | "sealed" | "damaged";
@@ -906,6 +1009,15 @@ export interface components {
             retain_until?: string;
             /** @description `attested` or `re-read` */
             check?: string;
+            /**
+             * Format: date-time
+             * @description Last time that all bytes were read again and agreed; until then the digests are the device's claim
+             */
+            verified_at?: string;
+            /** @description As read then */
+            sm3?: string;
+            /** @description differs, short, long, missing, record; only when damaged */
+            damage?: string;
             restricted: boolean;
             held: boolean;
             /** @description none, pending, active, lifting */
@@ -1280,6 +1392,97 @@ export interface components {
             store_label: string;
             /** @description Why signing stands still, if it does */
             halted?: string;
+            last_audit?: components["schemas"]["AuditRun"];
+            last_reread?: components["schemas"]["AuditRun"];
+            last_canary?: components["schemas"]["AuditRun"];
+            /**
+             * Format: int64
+             * @description Alarms that nobody has answered for
+             */
+            alarms?: number;
+        };
+        /** @enum {string} */
+        AuditKind: "log" | "reread" | "canary" | "drill";
+        AuditRun: {
+            id: string;
+            kind: components["schemas"]["AuditKind"];
+            /**
+             * @description ok: all holds; findings: something doesn't; failed: no result; interrupted: its process ended
+             * @enum {string}
+             */
+            state: "running" | "ok" | "findings" | "failed" | "interrupted";
+            paused: boolean;
+            actor: string;
+            actor_name: string;
+            /** Format: date-time */
+            started_at: string;
+            /** Format: date-time */
+            ended_at?: string;
+            /** Format: int64 */
+            total_objects: number;
+            /** Format: int64 */
+            total_bytes: number;
+            /** Format: int64 */
+            done_objects: number;
+            /** Format: int64 */
+            done_bytes: number;
+            /** Format: int64 */
+            damaged: number;
+            /** Format: int64 */
+            missing: number;
+            /** Format: int64 */
+            finding_count: number;
+            /** @description One line for people */
+            text: string;
+            /**
+             * Format: int64
+             * @description Of the leaf with its result
+             */
+            leaf_index?: number;
+            /** @description The first of them, of one's own townships; in getAudit only */
+            findings?: components["schemas"]["AuditFinding"][];
+            /** @description Transcript; in getAudit only */
+            steps?: components["schemas"]["AuditStep"][];
+        };
+        AuditFinding: {
+            where: string;
+            what: string;
+            evidence_id?: string;
+            township?: string;
+        };
+        AuditStep: {
+            name: string;
+            text: string;
+            ok: boolean;
+            got: string;
+        };
+        AuditRunPage: {
+            items: components["schemas"]["AuditRun"][];
+            next_cursor: string;
+        };
+        Alarm: {
+            id: string;
+            /** Format: date-time */
+            at: string;
+            /** @description damaged, missing, unreadable, canary, log-audit, drill */
+            kind: string;
+            run_id?: string;
+            /** @description For those who may read evidence or administer the log */
+            evidence_id?: string;
+            /** @description For those who may read cases */
+            case_ids?: string[];
+            township?: string;
+            township_name?: string;
+            text: string;
+            /** Format: date-time */
+            acknowledged_at?: string;
+            acknowledged_by?: string;
+            acknowledged_by_name?: string;
+            reason?: string;
+        };
+        AlarmPage: {
+            items: components["schemas"]["Alarm"][];
+            next_cursor: string;
         };
         Leaf: {
             /** Format: int64 */
@@ -2490,6 +2693,181 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["LeafPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listAudits: {
+        parameters: {
+            query?: {
+                limit?: components["parameters"]["Limit"];
+                cursor?: components["parameters"]["Cursor"];
+                kind?: components["schemas"]["AuditKind"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditRunPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    startAudit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /** @enum {string} */
+                    kind: "log" | "reread" | "canary";
+                };
+            };
+        };
+        responses: {
+            /** @description Started */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditRun"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getAudit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Run */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditRun"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    pauseAudit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Run */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditRun"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    resumeAudit: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Run */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AuditRun"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listAlarms: {
+        parameters: {
+            query?: {
+                limit?: components["parameters"]["Limit"];
+                cursor?: components["parameters"]["Cursor"];
+                /** @description Only those not acknowledged */
+                open?: boolean;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AlarmPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    acknowledgeAlarm: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Reason"];
+            };
+        };
+        responses: {
+            /** @description Alarm */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Alarm"];
                 };
             };
             default: components["responses"]["Problem"];
