@@ -109,8 +109,9 @@ func (d *digests) write(b []byte) {
 	if len(b) == 0 {
 		return
 	}
+	chunk := b
 	var g sync.WaitGroup
-	g.Go(func() { _, _ = d.sm3.Write(b) }) // a hash never fails
+	g.Go(func() { _, _ = d.sm3.Write(chunk) }) // a hash never fails
 	d.size += int64(len(b))
 	_, _ = d.whole.Write(b)
 	for len(b) > 0 {
@@ -131,9 +132,9 @@ func (d *digests) endPart() {
 	d.inPart = 0
 }
 
-// sum ends the last part; a file of no bytes is one part of no bytes.
+// sum ends the last part; the composite of a file of no bytes is the digest of nothing, as manifests have it.
 func (d *digests) sum() Reading {
-	if d.inPart > 0 || d.size == 0 {
+	if d.inPart > 0 {
 		d.endPart()
 	}
 	r := Reading{Size: d.size, Composite: sha256.Sum256(d.parts)}

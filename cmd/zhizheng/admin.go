@@ -7,12 +7,18 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"zhizheng/authority"
+	"zhizheng/cases"
+	"zhizheng/evidence"
+	"zhizheng/evidence/audit"
+	"zhizheng/evidence/chain"
 	"zhizheng/evidence/evlog"
 	"zhizheng/evidence/evlog/signer"
+	"zhizheng/internal/fault"
 	"zhizheng/internal/pg"
 )
 
@@ -44,15 +50,21 @@ func (c *probeCmd) Run(ctx context.Context) error {
 	return nil
 }
 
-// auditCmd recomputes the log from its bytes.
+// auditCmd checks what is kept. Without a word more it audits the log.
 type auditCmd struct {
+	Log    auditLogCmd    `cmd:"" default:"withargs" help:"从字节重算整个日志：叶子、链、树、检查点。"`
+	Reread auditRereadCmd `cmd:"" help:"重读全部影像并与封存时的摘要比对。"`
+}
+
+// auditLogCmd recomputes the log from its bytes.
+type auditLogCmd struct {
 	serviceConfig
 }
 
 // Run of `zhizheng audit`.
-func (c *auditCmd) Run(ctx context.Context) error {
-	return c.withLog(ctx, func(_ *pgxpool.Pool, log *evlog.Log) error {
-		report, err := log.Audit(ctx)
+func (c *auditLogCmd) Run(ctx context.Context) error {
+	return c.withLog(ctx, func(pool *pgxpool.Pool, log *evlog.Log) error {
+		report, err := recordedAudit(ctx, pool, log)
 		if err != nil {
 			return err
 		}
@@ -67,6 +79,93 @@ func (c *auditCmd) Run(ctx context.Context) error {
 		fmt.Println("✓ 日志完整一致")
 		return nil
 	})
+}
+
+// recordedAudit keeps the run and its leaf. Where that can't be, beside another audit or on a log that stands still, the audit itself is
+// worth having nevertheless.
+func recordedAudit(ctx context.Context, pool *pgxpool.Pool, log *evlog.Log) (evlog.AuditReport, error) {
+	report, _, err := audit.New(audit.Options{Pool: pool, Log: log}).AuditLog(ctx, audit.System)
+	switch {
+	case err == nil || ctx.Err() != nil:
+		return report, err
+	case fault.Is(err, fault.KindConflict):
+		fmt.Fprintln(os.Stderr, "! 另一次核验正在进行，这一次的结果不入册")
+	case report.Root == chain.Hash{}: // the audit itself failed
+		return report, err
+	default:
+		fmt.Fprintln(os.Stderr, "! 核验结果没有入册：", err)
+		return report, nil
+	}
+	return log.Audit(ctx)
+}
+
+// auditRereadCmd reads all footage again. Beside a running server that one reads, and this shows how far it is.
+type auditRereadCmd struct {
+	serviceConfig
+}
+
+// Run of `zhizheng audit reread`.
+func (c *auditRereadCmd) Run(ctx context.Context) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	return c.withLog(ctx, func(pool *pgxpool.Pool, log *evlog.Log) error {
+		svc := &services{}
+		defer func() { _ = svc.stop() }() // the process ends here
+		err := c.startStore(ctx, svc, slog.New(slog.DiscardHandler))
+		_, noServer := c.beside()
+		served := err != nil && noServer == nil && c.S3Endpoint == "" // the store is taken by the server, which reads then
+		if err != nil && !served {
+			return err
+		}
+		keeper := evidence.NewKeeper(pool, log, svc.store, nil)
+		s := audit.New(audit.Options{Pool: pool, Log: log, Evidence: keeper, Rate: c.RereadRate,
+			CasesOf: cases.New(pool, log, authority.New(pool, log, authority.Options{}), keeper, nil, nil).IDsOfEvidence})
+		run, err := s.Start(ctx, audit.KindReread, audit.System)
+		if fault.Is(err, fault.KindConflict) { // begun before: it is followed
+			run, err = s.Last(ctx, audit.KindReread)
+		}
+		if err != nil {
+			return err
+		}
+		if !served {
+			if err := s.ReadRun(ctx, run.ID); err != nil && !fault.Is(err, fault.KindConflict) {
+				return err
+			}
+		}
+		return followReread(ctx, s, run.ID)
+	})
+}
+
+// followReread prints how far a run is until it ends.
+func followReread(ctx context.Context, s *audit.Service, id string) error {
+	t := time.NewTicker(2 * time.Second)
+	defer t.Stop()
+	for last := int64(-1); ; {
+		run, err := s.Get(ctx, id)
+		if err != nil {
+			return err
+		}
+		if run.DoneObjects != last {
+			last = run.DoneObjects
+			fmt.Printf("%d / %d 份，%d / %d 字节\n", run.DoneObjects, run.TotalObjects, run.DoneBytes, run.TotalBytes)
+		}
+		if run.State != audit.StateRunning {
+			for _, f := range run.Findings {
+				fmt.Printf("✗ %s：%s\n", f.Where, f.What)
+			}
+			fmt.Println(run.Text)
+			if run.State != audit.StateOK {
+				return fmt.Errorf("有 %d 处不符", run.FindingCount)
+			}
+			return nil
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return ctx.Err() // the run goes on, here at the next start or in the server
+		}
+	}
 }
 
 // withLog opens database and log without the rest.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -114,7 +115,7 @@ func (c *serveCmd) auditAt() (at time.Duration, daily bool, err error) {
 	if c.AuditAt == "off" {
 		return 0, false, nil
 	}
-	t, err := time.Parse("15:04", c.AuditAt)
+	t, err := time.Parse("15:04", cmp.Or(c.AuditAt, "03:00"))
 	if err != nil {
 		return 0, false, fmt.Errorf("--audit-at 应为 时:分（如 03:00）或 off，实为 %q", c.AuditAt)
 	}

@@ -71,6 +71,7 @@ type County struct {
 	Officers map[string][]string // ids by township
 
 	StoreOptions blob.Options
+	Secrets      string // the signer's folder, for processes that observe it
 
 	database   string // the owner's address
 	stationKey ed25519.PrivateKey
@@ -89,7 +90,8 @@ func New(t testing.TB, change ...func(*api.Deps)) *County {
 	c.Pool, err = pg.Open(t.Context(), c.database, 16)
 	c.must(err)
 	t.Cleanup(c.Pool.Close)
-	c.Log = evlogtest.Log(t, c.Pool)
+	c.Secrets = t.TempDir()
+	c.Log = evlogtest.LogIn(t, c.Pool, c.Secrets)
 	quiet := slog.New(slog.DiscardHandler)
 	c.Auth = authority.New(c.Pool, c.Log, authority.Options{})
 	c.Keeper = evidence.NewKeeper(c.Pool, c.Log, c.Store, nil)
@@ -291,4 +293,12 @@ func (c *County) Owner() *pgxpool.Pool {
 	c.must(err)
 	c.t.Cleanup(pool.Close)
 	return pool
+}
+
+// DatabaseURL is the owner's address, for processes of their own.
+func (c *County) DatabaseURL() string { return c.database }
+
+// KeeperOn keeps the county's evidence by another way to the store, for tests in which that way is bad.
+func (c *County) KeeperOn(s *blob.Store) *evidence.Keeper {
+	return evidence.NewKeeper(c.Pool, c.Log, s, nil)
 }

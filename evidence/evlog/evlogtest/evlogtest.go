@@ -18,7 +18,13 @@ import (
 // Log opens a log on the pool and publishes checkpoints until the test ends, every 50 ms so that receipts come soon.
 func Log(t testing.TB, pool *pgxpool.Pool) *evlog.Log {
 	t.Helper()
-	s, err := signer.Open(context.Background(), t.TempDir(), "test.zhizheng.local/log")
+	return LogIn(t, pool, t.TempDir())
+}
+
+// LogIn is Log with the signer's key in dir.
+func LogIn(t testing.TB, pool *pgxpool.Pool, dir string) *evlog.Log {
+	t.Helper()
+	s, err := signer.Open(context.Background(), dir, "test.zhizheng.local/log")
 	if err != nil {
 		t.Fatal(err)
 	}

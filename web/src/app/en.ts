@@ -45,6 +45,10 @@ const texts: Record<string, string> = {
   "保全期间任何人都不能让它到期；由后台交存储锁定，完成后入册。": "Nothing under a hold may expire. The store is told to lock it; that it did is a leaf of its own.", "只限制查看，什么也不删除；理由记入保管链。": "It only restricts who may look; nothing is deleted. The reason goes into the custody log.", "理由记入保管链。": "The reason goes into the custody log.",
 
   // digests
+  "复制 SM3": "Copy SM3", "复核": "Read again", "已复核": "Verified", "摘要为设备声明，尚未复核": "The digests are the device's claim, not verified yet", "上次一致：{{time}}": "Last whole: {{time}}", "从未一致": "Never whole",
+  "重读的字节与封存时的摘要不一致": "the bytes read again differ from what was sealed", "存储中的字节比封存时少": "the store holds fewer bytes than were sealed", "存储中的字节比封存时多": "the store holds more bytes than were sealed",
+  "存储中已没有封存的这份影像": "the store no longer has what was sealed", "记录上的摘要与证据册中封存时的不一致": "the record's digests are not those in the log", "这份影像已损坏：{{why}}": "This footage is damaged: {{why}}",
+  "已入册并告警。请从采集站、记录仪或备份取回原件；重读一致后自动恢复。": "Logged and alarmed. Fetch the original from the station, the recorder or a backup; once it reads whole again this ends by itself.",
   "摘要": "Digests", "在本机校验": "Verify here", "校验手头文件": "Verify a file", "复制 SHA-256": "Copy SHA-256", "分片合成": "Composite", "校验进度": "Progress", "平台上的封存原件": "the sealed original",
   "正在本机计算：{{what}}，{{done}} / {{total}}": "Hashing on this machine: {{what}}, {{done}} / {{total}}", "一致：{{what}}的摘要与册中指纹相同（{{size}}，{{s}} 秒，在本机算出）": "Agrees: {{what}} has the digest that is in the log ({{size}}, {{s}} s, computed here)",
   "不一致：{{what}}不是这份原件，或已被改动": "Differs: {{what}} is not this original, or was changed", "影像还没到：指纹已入册，影像到后自动核对并封存。手头文件现在就可以校验。": "The footage hasn't arrived: its fingerprint is in the log. A file at hand can be verified now.",

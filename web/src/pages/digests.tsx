@@ -4,7 +4,7 @@ import { Button, Progress } from "antd";
 import { useImperativeHandle, useRef, useState, type Ref } from "react";
 import { useTranslation } from "react-i18next";
 import type { Evidence } from "../api/client";
-import { bytes, groups } from "../lib/format";
+import { bytes, dateTime, groups } from "../lib/format";
 import { useHash } from "../lib/useHash";
 import { CopyText, ProblemView } from "../ui/parts";
 
@@ -44,7 +44,14 @@ export function Digests({ e, ref }: { e: Evidence; ref?: Ref<DigestsHandle> }) {
       </div>
       <dl className="facts">
         <dt>SHA-256</dt><dd className="row"><span className="mono grow" data-testid="sha256">{groups(e.sha256)}</span><CopyText text={e.sha256} label={t("复制 SHA-256")} /></dd>
+        {e.sm3 && <><dt>SM3</dt><dd className="row"><span className="mono grow" data-testid="sm3">{groups(e.sm3)}</span><CopyText text={e.sm3} label={t("复制 SM3")} /></dd></>}
         {e.composite && <><dt>{t("分片合成")}</dt><dd className="mono">{groups(e.composite)}</dd></>}
+        {e.status !== "pending" && <>
+          <dt>{t("复核")}</dt>
+          <dd data-testid="verified">{e.status === "damaged"
+            ? <span className="bad">{e.verified_at ? t("上次一致：{{time}}", { time: dateTime(e.verified_at) }) : t("从未一致")}</span>
+            : e.verified_at ? <><span className="good"><CheckCircleOutlined /> {t("已复核")}</span> <span className="sub">{dateTime(e.verified_at)}</span></> : t("摘要为设备声明，尚未复核")}</dd>
+        </>}
       </dl>
       <div aria-live="polite" style={{ marginTop: 8 }}>
         {running && <><Progress percent={total ? Math.floor((state.done / total) * 100) : 0} size="small" aria-label={t("校验进度")} /><p className="sub">{t("正在本机计算：{{what}}，{{done}} / {{total}}", { what, done: bytes(state.done), total: bytes(total) })}</p></>}

@@ -2,7 +2,7 @@
 import { DownloadOutlined, EyeInvisibleOutlined, FileOutlined, PrinterOutlined, PushpinOutlined } from "@ant-design/icons";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
-import { App, Button, Dropdown, Form, Input, Modal } from "antd";
+import { Alert, App, Button, Dropdown, Form, Input, Modal } from "antd";
 import { useCallback, useMemo, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { client, toProblem, unwrap, type Evidence } from "../api/client";
@@ -58,6 +58,7 @@ function Page({ e }: { e: Evidence }) {
           {may("case:write") && <Link to="/cases/new" search={{ evidence: e.id, township: e.township }} className="btn primary">{t("据此立案")}</Link>}
         </div>
       </div>
+      {e.status === "damaged" && <Damaged e={e} />}
       <div className="pl">
         <div className="left">
           {e.status === "sealed" && m.playable
@@ -88,6 +89,17 @@ function Page({ e }: { e: Evidence }) {
   );
 }
 
+const damages: Record<string, string> = {
+  differs: "重读的字节与封存时的摘要不一致", short: "存储中的字节比封存时少", long: "存储中的字节比封存时多", missing: "存储中已没有封存的这份影像", record: "记录上的摘要与证据册中封存时的不一致",
+};
+
+/** What the re-read found stays on top until another re-read finds the item whole. */
+function Damaged({ e }: { e: Evidence }) {
+  const { t } = useTranslation();
+  return <Alert type="error" showIcon role="alert" style={{ marginBottom: 16 }} title={t("这份影像已损坏：{{why}}", { why: t(damages[e.damage ?? ""] ?? "校验不符") })}
+    description={t("已入册并告警。请从采集站、记录仪或备份取回原件；重读一致后自动恢复。")} />;
+}
+
 function NotPlayable({ e }: { e: Evidence }) {
   const { t } = useTranslation();
   if (e.status === "pending") {
@@ -96,7 +108,7 @@ function NotPlayable({ e }: { e: Evidence }) {
   return (
     <div className="card">
       <Empty icon={<FileOutlined />} title={!e.media.verdict ? t("正在读取影像信息") : t("这个文件不能作为影像播放")}>
-        <p>{!e.media.verdict ? t("已封存；影像信息由后台读取，稍后自动出现。") : t("文件已按原样封存，字节未变。")}</p>
+        {e.status === "sealed" && <p>{!e.media.verdict ? t("已封存；影像信息由后台读取，稍后自动出现。") : t("文件已按原样封存，字节未变。")}</p>}
         {!!e.media.reasons?.length && <p className="sub" style={{ marginTop: 8 }}>{e.media.reasons.join("；")}</p>}
       </Empty>
     </div>
