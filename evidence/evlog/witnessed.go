@@ -147,11 +147,11 @@ func (l *Log) best(ctx context.Context, size int64) (cosigned, error) {
 		}
 		these := w.mine(rows[:n])
 		rows = rows[n:]
-		if q := w.quorum(these); q.Met && q.Have > 0 {
+		if q := w.quorum(these); q.Met && len(these) > 0 {
 			pick = these
 			break
-		} else if q.Have > most {
-			pick, most = these, q.Have
+		} else if len(these) > most {
+			pick, most = these, len(these)
 		}
 	}
 	if pick == nil {
@@ -159,7 +159,7 @@ func (l *Log) best(ctx context.Context, size int64) (cosigned, error) {
 		if err != nil {
 			return cosigned{}, err
 		}
-		return w.with(signed, c, nil)
+		return l.cosignedAt(ctx, signed, c)
 	}
 	kept, err := l.q.CheckpointAt(ctx, pick[0].Size)
 	if err != nil {
