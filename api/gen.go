@@ -146,6 +146,30 @@ func (e UploadStatus) Valid() bool {
 	}
 }
 
+// Defines values for WitnessState.
+const (
+	Behind      WitnessState = "behind"
+	Refused     WitnessState = "refused"
+	Signed      WitnessState = "signed"
+	Unreachable WitnessState = "unreachable"
+)
+
+// Valid indicates whether the value is a known member of the WitnessState enum.
+func (e WitnessState) Valid() bool {
+	switch e {
+	case Behind:
+		return true
+	case Refused:
+		return true
+	case Signed:
+		return true
+	case Unreachable:
+		return true
+	default:
+		return false
+	}
+}
+
 // Account defines model for Account.
 type Account struct {
 	Code string `json:"code"`
@@ -450,6 +474,16 @@ type Exhibit struct {
 	Verdict *string        `json:"verdict,omitempty"`
 }
 
+// ImportedCosignatures defines model for ImportedCosignatures.
+type ImportedCosignatures struct {
+	Items []struct {
+		At      time.Time `json:"at"`
+		New     bool      `json:"new"`
+		Size    int64     `json:"size"`
+		Witness string    `json:"witness"`
+	} `json:"items"`
+}
+
 // Leaf defines model for Leaf.
 type Leaf struct {
 	Hash     string    `json:"hash"`
@@ -491,15 +525,19 @@ type LogState struct {
 	// Halted Why signing stands still, if it does
 	Halted *string `json:"halted,omitempty"`
 	Origin string  `json:"origin"`
+
+	// Quorum The newest checkpoint with the policy's quorum; without one size is 0. need 0: no witness is asked for
+	Quorum *Quorum `json:"quorum,omitempty"`
 	Root   string  `json:"root"`
 
 	// SignedSize Leaves under the latest checkpoint
 	SignedSize *int64 `json:"signed_size,omitempty"`
 
 	// Size Leaves in the database
-	Size       int64  `json:"size"`
-	StoreLabel string `json:"store_label"`
-	Vkey       string `json:"vkey"`
+	Size       int64      `json:"size"`
+	StoreLabel string     `json:"store_label"`
+	Vkey       string     `json:"vkey"`
+	Witnesses  *[]Witness `json:"witnesses,omitempty"`
 }
 
 // ManifestResult defines model for ManifestResult.
@@ -689,6 +727,15 @@ type Problem struct {
 	Type   string  `json:"type"`
 }
 
+// Quorum The newest checkpoint with the policy's quorum; without one size is 0. need 0: no witness is asked for
+type Quorum struct {
+	At   *time.Time `json:"at,omitempty"`
+	Met  bool       `json:"met"`
+	Need int        `json:"need"`
+	Of   int        `json:"of"`
+	Size int64      `json:"size"`
+}
+
 // Reason defines model for Reason.
 type Reason struct {
 	Reason string `json:"reason"`
@@ -773,6 +820,54 @@ type UploadPart struct {
 	Number  int               `json:"number"`
 	Size    int64             `json:"size"`
 	URL     string            `json:"url"`
+}
+
+// Witness defines model for Witness.
+type Witness struct {
+	// Asked It is asked over the network; else its files are carried
+	Asked bool `json:"asked"`
+
+	// At When it did, by its own clock
+	At *time.Time `json:"at,omitempty"`
+
+	// Error Of the last question
+	Error *string `json:"error,omitempty"`
+
+	// KeyHash Eight hexadecimal digits
+	KeyHash string `json:"key_hash"`
+
+	// KeyName The name in its signature lines
+	KeyName string `json:"key_name"`
+
+	// Name In the witness policy
+	Name string `json:"name"`
+
+	// Size Of the last tree it cosigned, 0 before the first
+	Size  int64        `json:"size"`
+	State WitnessState `json:"state"`
+}
+
+// WitnessState defines model for Witness.State.
+type WitnessState string
+
+// WitnessRequest defines model for WitnessRequest.
+type WitnessRequest struct {
+	// From The size it cosigned last, where it says otherwise than is known here
+	From *int64 `json:"from,omitempty"`
+
+	// Witness Its name in the policy
+	Witness string `json:"witness"`
+}
+
+// WitnessRequestFile defines model for WitnessRequestFile.
+type WitnessRequestFile struct {
+	FileName string `json:"file_name"`
+
+	// Size Of the checkpoint
+	Size int64 `json:"size"`
+
+	// Text C2SP tlog-witness add-checkpoint body
+	Text string `json:"text"`
 }
 
 // Cursor defines model for Cursor.
@@ -878,6 +973,11 @@ type RestrictEvidenceJSONBody struct {
 	Restricted bool   `json:"restricted"`
 }
 
+// ImportCosignaturesJSONBody defines parameters for ImportCosignatures.
+type ImportCosignaturesJSONBody struct {
+	Text string `json:"text"`
+}
+
 // ListLeavesParams defines parameters for ListLeaves.
 type ListLeavesParams struct {
 	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
@@ -945,6 +1045,12 @@ type LiftHoldJSONRequestBody = Reason
 
 // RestrictEvidenceJSONRequestBody defines body for RestrictEvidence for application/json ContentType.
 type RestrictEvidenceJSONRequestBody RestrictEvidenceJSONBody
+
+// ImportCosignaturesJSONRequestBody defines body for ImportCosignatures for application/json ContentType.
+type ImportCosignaturesJSONRequestBody ImportCosignaturesJSONBody
+
+// RequestWitnessJSONRequestBody defines body for RequestWitness for application/json ContentType.
+type RequestWitnessJSONRequestBody = WitnessRequest
 
 // SubmitManifestsJSONRequestBody defines body for SubmitManifests for application/json ContentType.
 type SubmitManifestsJSONRequestBody = Manifests
@@ -1035,9 +1141,15 @@ type ServerInterface interface {
 	// GetLog State of the evidence log
 	// (GET /api/v1/log)
 	GetLog(c *gin.Context)
+	// ImportCosignatures Take cosignatures that were carried here: the witness's file, or its lines alone
+	// (POST /api/v1/log/cosignatures)
+	ImportCosignatures(c *gin.Context)
 	// ListLeaves Leaves, newest first (kind, time and hash; no payloads)
 	// (GET /api/v1/log/leaves)
 	ListLeaves(c *gin.Context, params ListLeavesParams)
+	// RequestWitness What a witness without network is to sign: the text of a request file, over the newest checkpoint
+	// (POST /api/v1/log/witness-request)
+	RequestWitness(c *gin.Context)
 	// SubmitManifests Log signed manifests (fingerprints) before any byte travels
 	// (POST /api/v1/manifests)
 	SubmitManifests(c *gin.Context)
@@ -1913,6 +2025,19 @@ func (siw *ServerInterfaceWrapper) GetLog(c *gin.Context) {
 	siw.Handler.GetLog(c)
 }
 
+// ImportCosignatures operation middleware
+func (siw *ServerInterfaceWrapper) ImportCosignatures(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ImportCosignatures(c)
+}
+
 // ListLeaves operation middleware
 func (siw *ServerInterfaceWrapper) ListLeaves(c *gin.Context) {
 
@@ -1946,6 +2071,19 @@ func (siw *ServerInterfaceWrapper) ListLeaves(c *gin.Context) {
 	}
 
 	siw.Handler.ListLeaves(c, params)
+}
+
+// RequestWitness operation middleware
+func (siw *ServerInterfaceWrapper) RequestWitness(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RequestWitness(c)
 }
 
 // SubmitManifests operation middleware
@@ -2298,6 +2436,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/budget/postings/:id/reversal", wrapper.ReversePosting)
 	router.GET(options.BaseURL+"/api/v1/log", wrapper.GetLog)
 	router.GET(options.BaseURL+"/api/v1/log/leaves", wrapper.ListLeaves)
+	router.POST(options.BaseURL+"/api/v1/log/witness-request", wrapper.RequestWitness)
+	router.POST(options.BaseURL+"/api/v1/log/cosignatures", wrapper.ImportCosignatures)
 }
 
 type ProblemApplicationProblemPlusJSONResponse Problem
@@ -3258,6 +3398,45 @@ func (response GetLogdefaultApplicationProblemPlusJSONResponse) VisitGetLogRespo
 	return err
 }
 
+type ImportCosignaturesRequestObject struct {
+	Body *ImportCosignaturesJSONRequestBody
+}
+
+type ImportCosignaturesResponseObject interface {
+	VisitImportCosignaturesResponse(w http.ResponseWriter) error
+}
+
+type ImportCosignatures200JSONResponse ImportedCosignatures
+
+func (response ImportCosignatures200JSONResponse) VisitImportCosignaturesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportCosignaturesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ImportCosignaturesdefaultApplicationProblemPlusJSONResponse) VisitImportCosignaturesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListLeavesRequestObject struct {
 	Params ListLeavesParams
 }
@@ -3286,6 +3465,45 @@ type ListLeavesdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListLeavesdefaultApplicationProblemPlusJSONResponse) VisitListLeavesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RequestWitnessRequestObject struct {
+	Body *RequestWitnessJSONRequestBody
+}
+
+type RequestWitnessResponseObject interface {
+	VisitRequestWitnessResponse(w http.ResponseWriter) error
+}
+
+type RequestWitness200JSONResponse WitnessRequestFile
+
+func (response RequestWitness200JSONResponse) VisitRequestWitnessResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RequestWitnessdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RequestWitnessdefaultApplicationProblemPlusJSONResponse) VisitRequestWitnessResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -3864,9 +4082,15 @@ type StrictServerInterface interface {
 	// GetLog State of the evidence log
 	// (GET /api/v1/log)
 	GetLog(ctx context.Context, request GetLogRequestObject) (GetLogResponseObject, error)
+	// ImportCosignatures Take cosignatures that were carried here: the witness's file, or its lines alone
+	// (POST /api/v1/log/cosignatures)
+	ImportCosignatures(ctx context.Context, request ImportCosignaturesRequestObject) (ImportCosignaturesResponseObject, error)
 	// ListLeaves Leaves, newest first (kind, time and hash; no payloads)
 	// (GET /api/v1/log/leaves)
 	ListLeaves(ctx context.Context, request ListLeavesRequestObject) (ListLeavesResponseObject, error)
+	// RequestWitness What a witness without network is to sign: the text of a request file, over the newest checkpoint
+	// (POST /api/v1/log/witness-request)
+	RequestWitness(ctx context.Context, request RequestWitnessRequestObject) (RequestWitnessResponseObject, error)
 	// SubmitManifests Log signed manifests (fingerprints) before any byte travels
 	// (POST /api/v1/manifests)
 	SubmitManifests(ctx context.Context, request SubmitManifestsRequestObject) (SubmitManifestsResponseObject, error)
@@ -4746,6 +4970,48 @@ func (sh *strictHandler) GetLog(ctx *gin.Context) {
 	}
 }
 
+// ImportCosignatures operation middleware
+func (sh *strictHandler) ImportCosignatures(ctx *gin.Context) {
+	var request ImportCosignaturesRequestObject
+
+	var body ImportCosignaturesJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ImportCosignatures(ctx, request.(ImportCosignaturesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ImportCosignatures")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ImportCosignaturesResponseObject); ok {
+		if err := validResponse.VisitImportCosignaturesResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListLeaves operation middleware
 func (sh *strictHandler) ListLeaves(ctx *gin.Context, params ListLeavesParams) {
 	var request ListLeavesRequestObject
@@ -4765,6 +5031,48 @@ func (sh *strictHandler) ListLeaves(ctx *gin.Context, params ListLeavesParams) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ListLeavesResponseObject); ok {
 		if err := validResponse.VisitListLeavesResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RequestWitness operation middleware
+func (sh *strictHandler) RequestWitness(ctx *gin.Context) {
+	var request RequestWitnessRequestObject
+
+	var body RequestWitnessJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RequestWitness(ctx, request.(RequestWitnessRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RequestWitness")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RequestWitnessResponseObject); ok {
+		if err := validResponse.VisitRequestWitnessResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

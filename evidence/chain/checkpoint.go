@@ -79,6 +79,22 @@ func OpenByLog(signed []byte, logs ...note.Verifier) (Checkpoint, error) {
 	return o.Checkpoint, err
 }
 
+// OnlyLog is a checkpoint as it was before witnesses came to it: with the lines of these keys alone.
+func OnlyLog(signed []byte, logs ...note.Verifier) ([]byte, error) {
+	text, lines, err := SplitNote(signed)
+	if err != nil {
+		return nil, err
+	}
+	known := byID(logs)
+	out := []byte(text + "\n")
+	for _, l := range lines {
+		if known[keyID{l.Name, l.Hash}] != nil {
+			out = append(out, l.String()...)
+		}
+	}
+	return out, nil
+}
+
 // openCheckpoint verifies every line of a known key. Where two verifiers have one name and hash the first counts. A line of an unknown
 // key, a doubled line and a second spelling are refused; tolerant passes over unknown keys.
 func openCheckpoint(signed []byte, logs, others []note.Verifier, tolerant bool) (Opened, error) {
