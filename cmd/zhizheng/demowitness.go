@@ -34,7 +34,7 @@ var demoWitnessNames = []struct{ name, key string }{
 func (c *serveCmd) prepareDemoWitnesses(ctx context.Context, vkey string) (p chain.Policy, all []*demoWitness, err error) {
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, closeDemoWitnesses(all))
+			err, all = errors.Join(err, closeDemoWitnesses(all)), nil
 		}
 	}()
 	p = chain.LogPolicy(vkey)
