@@ -21,7 +21,7 @@ setup: ## Install what is missing (PostgreSQL's programs, ffmpeg, voice and font
 	@deploy/setup run
 
 .PHONY: build
-build: web/dist/index.html binaries ## Build the console and the four programs into bin/
+build: web/dist/index.html binaries ## Build the console and the five programs into bin/
 
 .PHONY: binaries
 binaries: web/dist/index.html
@@ -30,6 +30,7 @@ binaries: web/dist/index.html
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng-dock ./cmd/dock
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng-verify ./cmd/verify
 	@CGO_ENABLED=0 GOOS=windows go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng-verify.exe ./cmd/verify
+	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng-witness ./cmd/witness
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng-simcounty ./cmd/simcounty
 
 web/node_modules/.package-lock.json: web/package-lock.json

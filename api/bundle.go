@@ -59,7 +59,7 @@ func (s *Server) caseBundle(c *gin.Context) error {
 	h.Set("Content-Disposition", "attachment; filename*=UTF-8''"+url.PathEscape("证据包-"+f.Number+".zip"))
 	c.Status(http.StatusOK)
 	return plan.Write(ctx, flusher{c.Writer}, func(ctx context.Context) ([]byte, error) {
-		return awaited(ctx, 10*time.Second, func() ([]byte, error) { return s.Log.Receipt(ctx, leaf.Key) })
+		return awaited(ctx, 10*time.Second, func() ([]byte, error) { return s.Log.ReceiptWitnessed(ctx, leaf.Key, witnessPatience) })
 	})
 }
 
@@ -75,7 +75,10 @@ func (w flusher) Write(p []byte) (int, error) {
 }
 
 // exportPatience is how long an export is planned again because others act in the case.
-const exportPatience = 15 * time.Second
+const exportPatience = 30 * time.Second
+
+// witnessPatience is how long an export waits for the witnesses' quorum. Without it the bundle says so.
+const witnessPatience = 15 * time.Second
 
 // exportOnce plans the bundle and logs its digest.
 func (s *Server) exportOnce(ctx context.Context, f cases.File) (*bundle.Plan, evlog.Leaf, error) {
@@ -148,13 +151,14 @@ func (s *Server) bundleInput(ctx context.Context, f cases.File) (in bundle.Input
 		leaves = append(leaves, own...)
 		in.Items = append(in.Items, item)
 	}
-	in.CaseID, in.Case, in.VKey = f.ID, v, s.Log.VKey()
-	if in.Proofs, err = s.receipts(ctx, leaves); err != nil {
+	in.CaseID, in.Case, in.VKey, in.Policy = f.ID, v, s.Log.VKey(), s.Log.Policy()
+	var quorum evlog.Quorum
+	if in.Proofs, quorum, err = s.receipts(ctx, leaves); err != nil {
 		return in, err
 	}
 	var page bytes.Buffer
 	err = bundleIndex.ExecuteTemplate(&page, "bundle.html", map[string]any{"Case": f, "Items": in.Items, "VKey": in.VKey, "Origin": s.Log.Origin(),
-		"Now": time.Now(), "Actor": authority.ActorFrom(ctx).Name, "Demo": s.Demo})
+		"Quorum": quorum, "Now": time.Now(), "Actor": authority.ActorFrom(ctx).Name, "Demo": s.Demo})
 	in.Index = page.Bytes()
 	return in, err
 }
@@ -215,31 +219,27 @@ func (s *Server) enrolment(ctx context.Context, m evlog.Leaf) (evlog.Leaf, error
 	return s.Log.ByKey(ctx, key)
 }
 
-// receipts proves each leaf, all under one checkpoint.
-func (s *Server) receipts(ctx context.Context, leaves []evlog.Leaf) (map[int64][]byte, error) {
+// receipts proves each leaf, all under one checkpoint, which has the witnesses' quorum if they are there.
+func (s *Server) receipts(ctx context.Context, leaves []evlog.Leaf) (map[int64][]byte, evlog.Quorum, error) {
 	seqs := make([]int64, len(leaves))
 	for i, l := range leaves {
 		seqs[i] = l.Seq
 	}
-	var proofs map[int64][][]byte
-	checkpoint, err := awaited(ctx, 10*time.Second, func() (cp []byte, err error) {
-		cp, proofs, err = s.Log.Proofs(ctx, seqs)
-		return cp, err
+	var proven evlog.Proven
+	_, err := awaited(ctx, 10*time.Second, func() (_ []byte, err error) {
+		proven, err = s.Log.ProofsWitnessed(ctx, seqs, witnessPatience)
+		return nil, err
 	})
 	if err != nil {
-		return nil, err
+		return nil, evlog.Quorum{}, err
 	}
 	out := map[int64][]byte{}
 	for _, l := range leaves {
-		hashes := make([]chain.Hash, len(proofs[l.Seq]))
-		for i, h := range proofs[l.Seq] {
-			hashes[i] = chain.Hash(h)
-		}
-		if out[l.Seq], err = (chain.Receipt{Disclosure: l.Disclosure(), Index: l.Seq, Proof: hashes, Checkpoint: checkpoint}).Marshal(); err != nil {
-			return nil, err
+		if out[l.Seq], err = proven.Receipt(l); err != nil {
+			return nil, evlog.Quorum{}, err
 		}
 	}
-	return out, nil
+	return out, proven.Quorum, nil
 }
 
 // awaited asks until a checkpoint covers what was asked for; when the time is over it gives the last answer.

@@ -197,6 +197,30 @@ func (e UploadStatus) Valid() bool {
 	}
 }
 
+// Defines values for WitnessState.
+const (
+	Behind      WitnessState = "behind"
+	Refused     WitnessState = "refused"
+	Signed      WitnessState = "signed"
+	Unreachable WitnessState = "unreachable"
+)
+
+// Valid indicates whether the value is a known member of the WitnessState enum.
+func (e WitnessState) Valid() bool {
+	switch e {
+	case Behind:
+		return true
+	case Refused:
+		return true
+	case Signed:
+		return true
+	case Unreachable:
+		return true
+	default:
+		return false
+	}
+}
+
 // Account defines model for Account.
 type Account struct {
 	Code string `json:"code"`
@@ -612,6 +636,16 @@ type Exhibit struct {
 	Verdict *string        `json:"verdict,omitempty"`
 }
 
+// ImportedCosignatures defines model for ImportedCosignatures.
+type ImportedCosignatures struct {
+	Items []struct {
+		At      time.Time `json:"at"`
+		New     bool      `json:"new"`
+		Size    int64     `json:"size"`
+		Witness string    `json:"witness"`
+	} `json:"items"`
+}
+
 // Leaf defines model for Leaf.
 type Leaf struct {
 	Hash     string    `json:"hash"`
@@ -691,15 +725,19 @@ type LogState struct {
 	LastCanary *AuditRun `json:"last_canary,omitempty"`
 	LastReread *AuditRun `json:"last_reread,omitempty"`
 	Origin     string    `json:"origin"`
-	Root       string    `json:"root"`
+
+	// Quorum The newest checkpoint with the policy's quorum; without one size is 0. need 0: no witness is asked for
+	Quorum *Quorum `json:"quorum,omitempty"`
+	Root   string  `json:"root"`
 
 	// SignedSize Leaves under the latest checkpoint
 	SignedSize *int64 `json:"signed_size,omitempty"`
 
 	// Size Leaves in the database
-	Size       int64  `json:"size"`
-	StoreLabel string `json:"store_label"`
-	Vkey       string `json:"vkey"`
+	Size       int64      `json:"size"`
+	StoreLabel string     `json:"store_label"`
+	Vkey       string     `json:"vkey"`
+	Witnesses  *[]Witness `json:"witnesses,omitempty"`
 }
 
 // ManifestResult defines model for ManifestResult.
@@ -889,6 +927,15 @@ type Problem struct {
 	Type   string  `json:"type"`
 }
 
+// Quorum The newest checkpoint with the policy's quorum; without one size is 0. need 0: no witness is asked for
+type Quorum struct {
+	At   *time.Time `json:"at,omitempty"`
+	Met  bool       `json:"met"`
+	Need int        `json:"need"`
+	Of   int        `json:"of"`
+	Size int64      `json:"size"`
+}
+
 // Reason defines model for Reason.
 type Reason struct {
 	Reason string `json:"reason"`
@@ -973,6 +1020,54 @@ type UploadPart struct {
 	Number  int               `json:"number"`
 	Size    int64             `json:"size"`
 	URL     string            `json:"url"`
+}
+
+// Witness defines model for Witness.
+type Witness struct {
+	// Asked It is asked over the network; else its files are carried
+	Asked bool `json:"asked"`
+
+	// At When it did, by its own clock
+	At *time.Time `json:"at,omitempty"`
+
+	// Error Of the last question
+	Error *string `json:"error,omitempty"`
+
+	// KeyHash Eight hexadecimal digits
+	KeyHash string `json:"key_hash"`
+
+	// KeyName The name in its signature lines
+	KeyName string `json:"key_name"`
+
+	// Name In the witness policy
+	Name string `json:"name"`
+
+	// Size Of the last tree it cosigned, 0 before the first
+	Size  int64        `json:"size"`
+	State WitnessState `json:"state"`
+}
+
+// WitnessState defines model for Witness.State.
+type WitnessState string
+
+// WitnessRequest defines model for WitnessRequest.
+type WitnessRequest struct {
+	// From The size it cosigned last, where it says otherwise than is known here
+	From *int64 `json:"from,omitempty"`
+
+	// Witness Its name in the policy
+	Witness string `json:"witness"`
+}
+
+// WitnessRequestFile defines model for WitnessRequestFile.
+type WitnessRequestFile struct {
+	FileName string `json:"file_name"`
+
+	// Size Of the checkpoint
+	Size int64 `json:"size"`
+
+	// Text C2SP tlog-witness add-checkpoint body
+	Text string `json:"text"`
 }
 
 // Cursor defines model for Cursor.
@@ -1099,6 +1194,11 @@ type StartAuditJSONBody struct {
 	Kind AuditKind `json:"kind"`
 }
 
+// ImportCosignaturesJSONBody defines parameters for ImportCosignatures.
+type ImportCosignaturesJSONBody struct {
+	Text string `json:"text"`
+}
+
 // ListLeavesParams defines parameters for ListLeaves.
 type ListLeavesParams struct {
 	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
@@ -1172,6 +1272,12 @@ type AcknowledgeAlarmJSONRequestBody = Reason
 
 // StartAuditJSONRequestBody defines body for StartAudit for application/json ContentType.
 type StartAuditJSONRequestBody StartAuditJSONBody
+
+// ImportCosignaturesJSONRequestBody defines body for ImportCosignatures for application/json ContentType.
+type ImportCosignaturesJSONRequestBody ImportCosignaturesJSONBody
+
+// RequestWitnessJSONRequestBody defines body for RequestWitness for application/json ContentType.
+type RequestWitnessJSONRequestBody = WitnessRequest
 
 // SubmitManifestsJSONRequestBody defines body for SubmitManifests for application/json ContentType.
 type SubmitManifestsJSONRequestBody = Manifests
@@ -1283,12 +1389,18 @@ type ServerInterface interface {
 	// ResumeAudit Let a paused re-read go on
 	// (POST /api/v1/log/audits/{id}/resume)
 	ResumeAudit(c *gin.Context, id ID)
+	// ImportCosignatures Take cosignatures that were carried here: the witness's file, or its lines alone
+	// (POST /api/v1/log/cosignatures)
+	ImportCosignatures(c *gin.Context)
 	// ListLeaves Leaves, newest first (kind, time and hash; no payloads)
 	// (GET /api/v1/log/leaves)
 	ListLeaves(c *gin.Context, params ListLeavesParams)
 	// GetLeaf One leaf with its place in the tree; what it records, in a sentence, to those who see the whole county
 	// (GET /api/v1/log/leaves/{index})
 	GetLeaf(c *gin.Context, index int64)
+	// RequestWitness What a witness without network is to sign: the text of a request file, over the newest checkpoint
+	// (POST /api/v1/log/witness-request)
+	RequestWitness(c *gin.Context)
 	// SubmitManifests Log signed manifests (fingerprints) before any byte travels
 	// (POST /api/v1/manifests)
 	SubmitManifests(c *gin.Context)
@@ -2363,6 +2475,19 @@ func (siw *ServerInterfaceWrapper) ResumeAudit(c *gin.Context) {
 	siw.Handler.ResumeAudit(c, id)
 }
 
+// ImportCosignatures operation middleware
+func (siw *ServerInterfaceWrapper) ImportCosignatures(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ImportCosignatures(c)
+}
+
 // ListLeaves operation middleware
 func (siw *ServerInterfaceWrapper) ListLeaves(c *gin.Context) {
 
@@ -2421,6 +2546,19 @@ func (siw *ServerInterfaceWrapper) GetLeaf(c *gin.Context) {
 	}
 
 	siw.Handler.GetLeaf(c, index)
+}
+
+// RequestWitness operation middleware
+func (siw *ServerInterfaceWrapper) RequestWitness(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RequestWitness(c)
 }
 
 // SubmitManifests operation middleware
@@ -2781,6 +2919,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/log/audits/:id/resume", wrapper.ResumeAudit)
 	router.GET(options.BaseURL+"/api/v1/log/alarms", wrapper.ListAlarms)
 	router.POST(options.BaseURL+"/api/v1/log/alarms/:id/acknowledge", wrapper.AcknowledgeAlarm)
+	router.POST(options.BaseURL+"/api/v1/log/witness-request", wrapper.RequestWitness)
+	router.POST(options.BaseURL+"/api/v1/log/cosignatures", wrapper.ImportCosignatures)
 }
 
 type ProblemApplicationProblemPlusJSONResponse Problem
@@ -4015,6 +4155,45 @@ func (response ResumeAuditdefaultApplicationProblemPlusJSONResponse) VisitResume
 	return err
 }
 
+type ImportCosignaturesRequestObject struct {
+	Body *ImportCosignaturesJSONRequestBody
+}
+
+type ImportCosignaturesResponseObject interface {
+	VisitImportCosignaturesResponse(w http.ResponseWriter) error
+}
+
+type ImportCosignatures200JSONResponse ImportedCosignatures
+
+func (response ImportCosignatures200JSONResponse) VisitImportCosignaturesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportCosignaturesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ImportCosignaturesdefaultApplicationProblemPlusJSONResponse) VisitImportCosignaturesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListLeavesRequestObject struct {
 	Params ListLeavesParams
 }
@@ -4082,6 +4261,45 @@ type GetLeafdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetLeafdefaultApplicationProblemPlusJSONResponse) VisitGetLeafResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RequestWitnessRequestObject struct {
+	Body *RequestWitnessJSONRequestBody
+}
+
+type RequestWitnessResponseObject interface {
+	VisitRequestWitnessResponse(w http.ResponseWriter) error
+}
+
+type RequestWitness200JSONResponse WitnessRequestFile
+
+func (response RequestWitness200JSONResponse) VisitRequestWitnessResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RequestWitnessdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RequestWitnessdefaultApplicationProblemPlusJSONResponse) VisitRequestWitnessResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -4681,12 +4899,18 @@ type StrictServerInterface interface {
 	// ResumeAudit Let a paused re-read go on
 	// (POST /api/v1/log/audits/{id}/resume)
 	ResumeAudit(ctx context.Context, request ResumeAuditRequestObject) (ResumeAuditResponseObject, error)
+	// ImportCosignatures Take cosignatures that were carried here: the witness's file, or its lines alone
+	// (POST /api/v1/log/cosignatures)
+	ImportCosignatures(ctx context.Context, request ImportCosignaturesRequestObject) (ImportCosignaturesResponseObject, error)
 	// ListLeaves Leaves, newest first (kind, time and hash; no payloads)
 	// (GET /api/v1/log/leaves)
 	ListLeaves(ctx context.Context, request ListLeavesRequestObject) (ListLeavesResponseObject, error)
 	// GetLeaf One leaf with its place in the tree; what it records, in a sentence, to those who see the whole county
 	// (GET /api/v1/log/leaves/{index})
 	GetLeaf(ctx context.Context, request GetLeafRequestObject) (GetLeafResponseObject, error)
+	// RequestWitness What a witness without network is to sign: the text of a request file, over the newest checkpoint
+	// (POST /api/v1/log/witness-request)
+	RequestWitness(ctx context.Context, request RequestWitnessRequestObject) (RequestWitnessResponseObject, error)
 	// SubmitManifests Log signed manifests (fingerprints) before any byte travels
 	// (POST /api/v1/manifests)
 	SubmitManifests(ctx context.Context, request SubmitManifestsRequestObject) (SubmitManifestsResponseObject, error)
@@ -5782,6 +6006,48 @@ func (sh *strictHandler) ResumeAudit(ctx *gin.Context, id ID) {
 	}
 }
 
+// ImportCosignatures operation middleware
+func (sh *strictHandler) ImportCosignatures(ctx *gin.Context) {
+	var request ImportCosignaturesRequestObject
+
+	var body ImportCosignaturesJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ImportCosignatures(ctx, request.(ImportCosignaturesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ImportCosignatures")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ImportCosignaturesResponseObject); ok {
+		if err := validResponse.VisitImportCosignaturesResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListLeaves operation middleware
 func (sh *strictHandler) ListLeaves(ctx *gin.Context, params ListLeavesParams) {
 	var request ListLeavesRequestObject
@@ -5827,6 +6093,48 @@ func (sh *strictHandler) GetLeaf(ctx *gin.Context, index int64) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetLeafResponseObject); ok {
 		if err := validResponse.VisitGetLeafResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RequestWitness operation middleware
+func (sh *strictHandler) RequestWitness(ctx *gin.Context) {
+	var request RequestWitnessRequestObject
+
+	var body RequestWitnessJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RequestWitness(ctx, request.(RequestWitnessRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RequestWitness")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RequestWitnessResponseObject); ok {
+		if err := validResponse.VisitRequestWitnessResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

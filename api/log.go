@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/hex"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -41,6 +42,50 @@ func (s *Server) GetLog(ctx context.Context, _ GetLogRequestObject) (GetLogRespo
 		return nil, err
 	}
 	out.Alarms = &open
+	witnesses, quorum, err := s.Log.Witnesses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list := make([]Witness, len(witnesses))
+	for i, w := range witnesses {
+		list[i] = Witness{Name: w.Name, KeyName: w.KeyName, KeyHash: fmt.Sprintf("%08x", w.KeyHash), Asked: w.Asked, Size: w.Size, State: WitnessState(w.State),
+			Error: ptr(w.Error)}
+		if !w.At.IsZero() {
+			list[i].At = &w.At
+		}
+	}
+	out.Witnesses = &list
+	out.Quorum = &Quorum{Need: quorum.Need, Of: quorum.Of, Met: quorum.Met, Size: quorum.Size}
+	if !quorum.At.IsZero() {
+		out.Quorum.At = &quorum.At
+	}
+	return out, nil
+}
+
+// RequestWitness gives the file that a witness without network signs.
+func (s *Server) RequestWitness(ctx context.Context, r RequestWitnessRequestObject) (RequestWitnessResponseObject, error) {
+	text, size, err := s.Log.WitnessRequest(ctx, r.Body.Witness, r.Body.From)
+	if err != nil {
+		return nil, err
+	}
+	return RequestWitness200JSONResponse{FileName: fmt.Sprintf("%s-%d.witness-request", r.Body.Witness, size), Text: string(text), Size: size}, nil
+}
+
+// ImportCosignatures takes what a witness without network gave.
+func (s *Server) ImportCosignatures(ctx context.Context, r ImportCosignaturesRequestObject) (ImportCosignaturesResponseObject, error) {
+	all, err := s.Log.ImportCosignatures(ctx, r.Body.Text)
+	if err != nil {
+		return nil, err
+	}
+	var out ImportCosignatures200JSONResponse
+	for _, i := range all {
+		out.Items = append(out.Items, struct {
+			At      time.Time `json:"at"`
+			New     bool      `json:"new"`
+			Size    int64     `json:"size"`
+			Witness string    `json:"witness"`
+		}{i.At, i.New, i.Size, i.Witness})
+	}
 	return out, nil
 }
 

@@ -19,8 +19,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
-	"golang.org/x/mod/sumdb/note"
-
 	"zhizheng/evidence/bundle"
 	"zhizheng/evidence/chain"
 	"zhizheng/ingest/manifest"
@@ -35,7 +33,7 @@ const (
 )
 
 type cli struct {
-	Trust   string           `help:"可信的日志公钥文件（从县司法局等可信渠道取得，不要取自证据包）。 File with the log's key, from a source you trust." type:"existingfile" placeholder:"VKEYFILE"`
+	Trust   string           `help:"可信的日志公钥文件，或写明日志、见证方与门限的策略文件（C2SP tlog-policy）；从县司法局等可信渠道取得，不要取自证据包。 File with the log's key, or a policy naming log, witnesses and quorum, from a source you trust." type:"existingfile" placeholder:"FILE"`
 	File    string           `help:"回执所证明的影像文件。 The file a receipt is about." type:"existingfile"`
 	QR      string           `help:"打印文书上二维码的文字，与证据包比对。 Text of a printed document's QR code, compared with the bundle." name:"qr" placeholder:"TEXT"`
 	JSON    bool             `help:"以 JSON 输出。 Report as JSON." name:"json"`
@@ -77,7 +75,7 @@ func (c *cli) run(out io.Writer) (int, error) {
 	if err != nil {
 		return undecided, err
 	}
-	key, err := c.trusted()
+	trust, err := c.trusted()
 	if err != nil {
 		return undecided, err
 	}
@@ -89,16 +87,16 @@ func (c *cli) run(out io.Writer) (int, error) {
 	// With --file a receipt is meant: one damaged in its first line too fails as a receipt.
 	isZip := strings.HasPrefix(string(head[:n]), "PK")
 	if string(head) == chain.ReceiptHeader || (c.File != "" && !isZip) {
-		return c.receipt(out, f, key)
+		return c.receipt(out, f, trust)
 	}
 	if c.File != "" {
 		return undecided, errors.New("--file 只用于回执；证据包里的文件会逐一核验。 --file goes with a receipt; a bundle's files are all checked.")
 	}
-	return c.bundle(out, f, info.Size(), key)
+	return c.bundle(out, f, info.Size(), trust)
 }
 
-// trusted reads the key the caller trusts; nil without --trust.
-func (c *cli) trusted() (note.Verifier, error) {
+// trusted reads whom the caller trusts; nil without --trust.
+func (c *cli) trusted() (*chain.Policy, error) {
 	if c.Trust == "" {
 		return nil, nil
 	}
@@ -106,18 +104,21 @@ func (c *cli) trusted() (note.Verifier, error) {
 	if err != nil {
 		return nil, err
 	}
-	return chain.NewVerifier(string(b))
+	p, err := chain.ParseTrust(string(b))
+	return &p, err
 }
 
-func (c *cli) bundle(out io.Writer, f io.ReaderAt, size int64, key note.Verifier) (int, error) {
-	trusted := key != nil
+func (c *cli) bundle(out io.Writer, f io.ReaderAt, size int64, trust *chain.Policy) (int, error) {
+	trusted := trust != nil
 	if !trusted {
-		var err error
-		if key, err = ownKey(f, size); err != nil {
+		vkey, err := ownKey(f, size)
+		if err != nil {
 			return undecided, fmt.Errorf("没有给出可信公钥（--trust），证据包里也没有可供对照的公钥：%w", err)
 		}
+		p := chain.LogPolicy(vkey)
+		trust = &p
 	}
-	rep, err := bundle.Verify(f, size, key, manifest.Open)
+	rep, err := bundle.Verify(f, size, *trust, manifest.Open)
 	if err != nil {
 		return undecided, err
 	}
@@ -144,7 +145,7 @@ func (c *cli) bundle(out io.Writer, f io.ReaderAt, size int64, key note.Verifier
 			what = "连自洽也不成立"
 		}
 		say(c.JSON, out, "\n%s：没有给出可信公钥（--trust），未作判断。签名公钥为 %s，请与公布的公钥比对。\nNothing decided without --trust; compare this key with the published one.",
-			what, fmt.Sprintf("%s+%08x", key.Name(), key.KeyHash()))
+			what, fingerprint(trust.Logs[0].VKey))
 		return undecided, nil
 	case len(rep.Failures) > 0:
 		return fails, nil
@@ -162,13 +163,15 @@ func (c *cli) mark(rep *bundle.Report) error {
 	if err != nil {
 		return fmt.Errorf("--qr 不是本平台文书的二维码：%w", err)
 	}
+	trust, err := c.trusted()
+	if err != nil {
+		return err
+	}
 	var trusted []string
-	if c.Trust != "" {
-		b, err := os.ReadFile(c.Trust)
-		if err != nil {
-			return err
+	if trust != nil {
+		for _, l := range trust.Logs {
+			trusted = append(trusted, chain.Fingerprint(l.VKey))
 		}
-		trusted = append(trusted, chain.Fingerprint(string(b)))
 	}
 	if fails := rep.CheckMark(m, trusted...); len(fails) > 0 {
 		rep.Failures = append(rep.Failures, fails...)
@@ -216,49 +219,62 @@ func clean(s string) string {
 }
 
 // ownKey is the key a bundle names itself. It proves nothing.
-func ownKey(f io.ReaderAt, size int64) (note.Verifier, error) {
+func ownKey(f io.ReaderAt, size int64) (string, error) {
 	z, err := zip.NewReader(f, size)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	m, err := z.Open(bundle.VKeyName)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	defer m.Close()
 	b, err := io.ReadAll(io.LimitReader(m, 4096))
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	return chain.NewVerifier(string(b))
+	_, err = chain.NewVerifier(string(b))
+	return strings.TrimSpace(string(b)), err
+}
+
+// fingerprint is a key's name and hash, which are short enough to compare by eye.
+func fingerprint(vkey string) string {
+	name, rest, _ := strings.Cut(vkey, "+")
+	hash, _, _ := strings.Cut(rest, "+")
+	return name + "+" + hash
 }
 
 // receiptReport is what a receipt was shown to say.
 type receiptReport struct {
-	Trusted bool   `json:"trusted"`
-	Holds   bool   `json:"holds"`
-	Leaf    int64  `json:"leaf"`
-	Kind    string `json:"kind"`
-	Time    string `json:"time"`
-	Origin  string `json:"origin"`
-	Size    int64  `json:"tree_size"`
-	SHA256  string `json:"sha256,omitempty"`
-	Failure string `json:"failure,omitempty"`
+	Trusted bool           `json:"trusted"`
+	Holds   bool           `json:"holds"`
+	Leaf    int64          `json:"leaf"`
+	Kind    string         `json:"kind"`
+	Time    string         `json:"time"`
+	Origin  string         `json:"origin"`
+	Size    int64          `json:"tree_size"`
+	SHA256  string         `json:"sha256,omitempty"`
+	Witness bundle.Witness `json:"witness"`
+	Failure string         `json:"failure,omitempty"`
 }
 
-func (c *cli) receipt(out io.Writer, f io.Reader, key note.Verifier) (int, error) {
+func (c *cli) receipt(out io.Writer, f io.Reader, trust *chain.Policy) (int, error) {
 	text, err := io.ReadAll(io.LimitReader(f, 4<<20))
 	if err != nil {
 		return undecided, err
 	}
-	if key == nil {
+	if trust == nil {
 		return undecided, errors.New("没有给出可信公钥（--trust），不能断定回执的真伪。 Without --trust a receipt proves nothing.")
 	}
 	rep := receiptReport{Trusted: true}
-	p, err := chain.VerifyReceipt(text, key)
+	p, err := trust.VerifyReceipt(text)
+	rep.Witness = bundle.JudgeWitnesses(*trust, p)
 	if err == nil {
 		rep.Leaf, rep.Kind, rep.Time, rep.Origin, rep.Size = p.Index, p.Leaf.Kind.Sentence(false), p.Leaf.Time().Format("2006-01-02T15:04:05Z07:00"), p.Checkpoint.Origin, p.Checkpoint.Size
 		err = c.compare(p, &rep)
+	}
+	if err == nil && !p.Quorum {
+		err = fmt.Errorf("见证未达到可信策略的门限：%d/%d，门限 %d short of the trusted policy's quorum", rep.Witness.Have, rep.Witness.Of, rep.Witness.Need)
 	}
 	if unread, is := errors.AsType[*fs.PathError](err); is {
 		return undecided, unread
@@ -282,6 +298,7 @@ func (c *cli) receipt(out io.Writer, f io.Reader, key note.Verifier) (int, error
 	if rep.SHA256 != "" {
 		say(c.JSON, out, "  sha256 %s", rep.SHA256)
 	}
+	say(c.JSON, out, "  · %s", rep.Witness.String())
 	if c.File == "" {
 		say(c.JSON, out, "  没有对照影像文件（--file）。 No file was compared.")
 	}

@@ -54,19 +54,22 @@ func (c *serviceConfig) validate() error {
 // serveCmd runs the platform.
 type serveCmd struct {
 	serviceConfig
-	Listen      string        `help:"网页与接口的监听地址。" default:"127.0.0.1:8080" env:"ZZ_LISTEN"`
-	PublicURL   string        `help:"用户访问的地址，默认 http://监听地址。https 时 Cookie 只走加密连接。" env:"ZZ_PUBLIC_URL" name:"public-url"`
-	MQTTURL     string        `help:"外部 MQTT 服务的地址（mqtts://用户:口令@主机:端口）；不填则内嵌。" env:"ZZ_MQTT_URL" name:"mqtt-url"`
-	MQTTCA      string        `help:"外部 MQTT 服务的证书（PEM）；默认信任系统的。" type:"existingfile" env:"ZZ_MQTT_CA" name:"mqtt-ca"`
-	MQTTListen  string        `help:"内嵌 MQTT（TLS）的监听地址，默认为网页端口加二。" env:"ZZ_MQTT_LISTEN" name:"mqtt-listen"`
-	Demo        bool          `help:"首次启动时装入示例县并模拟设备。" env:"ZZ_DEMO"`
-	DemoFootage bool          `help:"示例：首次启动时生成几分钟影像并归库。" default:"true" negatable:"" env:"ZZ_DEMO_FOOTAGE" name:"demo-footage"`
-	DemoCounty  bool          `help:"示例：让 1,600 多台设备上报。" default:"true" negatable:"" env:"ZZ_DEMO_COUNTY" name:"demo-county"`
-	Metrics     bool          `help:"开放 /metrics（Prometheus 格式，不需登录，请只让内网访问）。" env:"ZZ_METRICS"`
-	AuditAt     string        `help:"每天全册核验的时刻（北京时间）；“off”不自动核验。" default:"03:00" env:"ZZ_AUDIT_AT" name:"audit-at"`
-	CanaryEvery time.Duration `help:"每隔多久试探一次存储的对象锁；0 不试探。" default:"15m" env:"ZZ_CANARY_EVERY" name:"canary-every"`
-	RereadEvery time.Duration `help:"影像多久没有重读就全部重读一遍；0 只由人启动。新封存的总会尽快重读一次。" default:"720h" env:"ZZ_REREAD_EVERY" name:"reread-every"`
-	LogLevel    string        `help:"日志级别。" default:"info" enum:"debug,info,warn,error" env:"ZZ_LOG_LEVEL" name:"log-level"`
+	Listen          string        `help:"网页与接口的监听地址。" default:"127.0.0.1:8080" env:"ZZ_LISTEN"`
+	PublicURL       string        `help:"用户访问的地址，默认 http://监听地址。https 时 Cookie 只走加密连接。" env:"ZZ_PUBLIC_URL" name:"public-url"`
+	MQTTURL         string        `help:"外部 MQTT 服务的地址（mqtts://用户:口令@主机:端口）；不填则内嵌。" env:"ZZ_MQTT_URL" name:"mqtt-url"`
+	MQTTCA          string        `help:"外部 MQTT 服务的证书（PEM）；默认信任系统的。" type:"existingfile" env:"ZZ_MQTT_CA" name:"mqtt-ca"`
+	MQTTListen      string        `help:"内嵌 MQTT（TLS）的监听地址，默认为网页端口加二。" env:"ZZ_MQTT_LISTEN" name:"mqtt-listen"`
+	Demo            bool          `help:"首次启动时装入示例县并模拟设备。" env:"ZZ_DEMO"`
+	DemoFootage     bool          `help:"示例：首次启动时生成几分钟影像并归库。" default:"true" negatable:"" env:"ZZ_DEMO_FOOTAGE" name:"demo-footage"`
+	DemoCounty      bool          `help:"示例：让 1,600 多台设备上报。" default:"true" negatable:"" env:"ZZ_DEMO_COUNTY" name:"demo-county"`
+	Metrics         bool          `help:"开放 /metrics（Prometheus 格式，不需登录，请只让内网访问）。" env:"ZZ_METRICS"`
+	AuditAt         string        `help:"每天全册核验的时刻（北京时间）；“off”不自动核验。" default:"03:00" env:"ZZ_AUDIT_AT" name:"audit-at"`
+	CanaryEvery     time.Duration `help:"每隔多久试探一次存储的对象锁；0 不试探。" default:"15m" env:"ZZ_CANARY_EVERY" name:"canary-every"`
+	RereadEvery     time.Duration `help:"影像多久没有重读就全部重读一遍；0 只由人启动。新封存的总会尽快重读一次。" default:"720h" env:"ZZ_REREAD_EVERY" name:"reread-every"`
+	LogLevel        string        `help:"日志级别。" default:"info" enum:"debug,info,warn,error" env:"ZZ_LOG_LEVEL" name:"log-level"`
+	WitnessPolicy   string        `help:"见证策略文件（C2SP tlog-policy：见证方的公钥与地址、门限）；不填则不要求见证。" type:"existingfile" env:"ZZ_WITNESS_POLICY" name:"witness-policy"`
+	WitnessInterval time.Duration `help:"两次请见证方共签之间的最短间隔（导出证据包时立即请求）。" default:"10s" env:"ZZ_WITNESS_INTERVAL" name:"witness-interval"`
+	DemoWitnesses   bool          `help:"示例：另起两个示例见证方（法院、司法局），门限 2/3。" default:"true" negatable:"" env:"ZZ_DEMO_WITNESSES" name:"demo-witnesses"`
 }
 
 // Validate is called by kong.

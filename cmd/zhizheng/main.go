@@ -23,6 +23,7 @@ type cli struct {
 	Probe   probeCmd         `cmd:"" help:"检查对象存储（minio-go，独立客户端）并打印过程。"`
 	Audit   auditCmd         `cmd:"" help:"核验：日志（默认）、全部影像。"`
 	User    userCmd          `cmd:"" help:"账号：建立、一次性登录链接。"`
+	Witness witnessCmd       `cmd:"" help:"见证：运行见证方，或为没有网络的见证方传递文件。"`
 	Version kong.VersionFlag `help:"打印版本。" short:"V"`
 }
 

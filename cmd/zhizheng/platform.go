@@ -47,6 +47,8 @@ type platform struct {
 	ingest    *ingest.Service
 	jobs      *river.Client[pgx.Tx]
 
+	demoWitnesses []*demoWitness
+
 	streams    context.Context // ends first: what answers without end (events) hangs on it
 	endStreams context.CancelFunc
 }
@@ -70,6 +72,9 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	}
 	if h := pl.log.Halted(); h != "" {
 		p.say("  ! 日志停止写入：%s", h)
+	}
+	if err := c.useWitnesses(ctx, p, pl); err != nil {
+		return nil, err
 	}
 	if err := pl.noteProbe(ctx); err != nil {
 		return nil, err
@@ -195,6 +200,9 @@ func (pl *platform) ready(ctx context.Context) map[string]string {
 
 // run starts the work that goes on by itself.
 func (pl *platform) run(ctx context.Context, g *errgroup.Group) {
+	for _, w := range pl.demoWitnesses {
+		w.run(ctx, g, slog.Default())
+	}
 	g.Go(func() error { return quiet(ctx, pl.log.Run(ctx)) })
 	g.Go(func() error { return quiet(ctx, pl.authority.Run(ctx)) })
 	g.Go(func() error { return quiet(ctx, pl.devices.Run(ctx)) })
@@ -221,9 +229,9 @@ func quiet(ctx context.Context, err error) error {
 
 func (pl *platform) close() error {
 	pl.endStreams()
-	var err error
+	err := closeDemoWitnesses(pl.demoWitnesses)
 	if pl.broker != nil {
-		err = pl.broker.Stop(context.Background())
+		err = errors.Join(err, pl.broker.Stop(context.Background()))
 	}
 	if pl.log != nil {
 		err = errors.Join(err, pl.log.Close())

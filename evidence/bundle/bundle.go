@@ -10,6 +10,8 @@
 //	case.json             the case as recorded
 //	evidence.json         the records: id, name, size, digests, which member holds the bytes
 //	log.vkey              the log's key as information: it proves nothing, compare it with the published one
+//	witness.policy        where the log has witnesses: their keys and rule at export, as C2SP tlog-policy. It makes a changed bit of a
+//	                      cosignature show; how many must have signed, the reader's own policy says
 //	files/…               the original bytes
 //	proofs/N.tlog-proof   a C2SP receipt for each leaf: the items' chains, the case's chain, manifests, enrolments of keys
 //	EXPORT.tlog-proof     the receipt of the export itself
@@ -31,6 +33,7 @@ const (
 	CaseName     = "case.json"
 	EvidenceName = "evidence.json"
 	VKeyName     = "log.vkey"
+	WitnessName  = "witness.policy"
 	ExportName   = "EXPORT.tlog-proof"
 	proofsDir    = "proofs/"
 	proofSuffix  = ".tlog-proof"

@@ -245,11 +245,9 @@ func TestFilesThatWouldExhaustTheReader(t *testing.T) {
 		"one member listed often": again,
 	} {
 		in := &counted{ReaderAt: bytes.NewReader(bad)}
-		key, err := chain.NewVerifier(vkey)
-		must(t, err)
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		rep, err := bundle.Verify(in, int64(len(bad)), key, manifest.Open)
+		rep, err := bundle.Verify(in, int64(len(bad)), chain.LogPolicy(vkey), manifest.Open)
 		runtime.ReadMemStats(&after)
 		must(t, err)
 		if len(rep.Failures) == 0 {
@@ -353,11 +351,9 @@ func sized(t testing.TB, file []byte, size uint32) []byte {
 // A file that can't be read is an error, not a verdict.
 func TestUnreadableFileIsNoVerdict(t *testing.T) {
 	file, vkey := example(t)
-	key, err := chain.NewVerifier(vkey)
-	must(t, err)
 	broken := errors.New("the disk is broken")
 	for _, after := range []int{0, 1, 3, 10, 40} {
-		_, err := bundle.Verify(&failing{bytes.NewReader(file), after, broken}, int64(len(file)), key, manifest.Open)
+		_, err := bundle.Verify(&failing{bytes.NewReader(file), after, broken}, int64(len(file)), chain.LogPolicy(vkey), manifest.Open)
 		if !errors.Is(err, broken) {
 			t.Errorf("after %d reads: %v", after, err)
 		}

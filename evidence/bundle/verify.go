@@ -31,6 +31,53 @@ type Report struct {
 	Leaves      int       `json:"leaves"`
 	Checked     []string  `json:"checked"`
 	Failures    []Failure `json:"failures"`
+	Witness     Witness   `json:"witness"`
+}
+
+// Witness tells how the reader's own policy judges the cosignatures of the bundle's checkpoints: of the one that has the fewest.
+type Witness struct {
+	Required bool             `json:"required"` // the policy asks for witnesses
+	Need     int              `json:"need"`
+	Of       int              `json:"of"`
+	Have     int              `json:"have"`
+	Met      bool             `json:"met"`
+	Cosigned []chain.Cosigned `json:"cosigned,omitempty"` // whoever's key: one without a witness's name counts for nothing
+}
+
+// JudgeWitnesses says how a policy judges a proof's cosignatures.
+func JudgeWitnesses(trust chain.Policy, p chain.Proven) Witness {
+	w := Witness{Required: trust.Rule != chain.NoQuorum, Met: p.Quorum, Cosigned: p.Cosigned}
+	w.Need, w.Of = trust.Threshold()
+	counting := trust.Counting()
+	for _, c := range p.Cosigned {
+		if slices.Contains(counting, c.Witness) {
+			w.Have++
+		}
+	}
+	return w
+}
+
+// String is the judgement in a line, in zh-CN and English.
+func (w Witness) String() string {
+	var s string
+	switch {
+	case !w.Required:
+		s = "未要求见证 no witnesses required"
+	case w.Met:
+		s = fmt.Sprintf("见证 %d/%d，达到门限 %d witnessed, quorum met", w.Have, w.Of, w.Need)
+	default:
+		s = fmt.Sprintf("见证 %d/%d，未达到门限 %d witnesses short of the quorum", w.Have, w.Of, w.Need)
+	}
+	strangers := 0
+	for _, c := range w.Cosigned {
+		if c.Witness == "" {
+			strangers++
+		}
+	}
+	if strangers > 0 {
+		s += fmt.Sprintf("；另有 %d 个共签，其公钥不在可信策略中，不计 cosignatures of keys not in the policy, not counted", strangers)
+	}
+	return s
 }
 
 // Failure is one thing that doesn't hold.
@@ -45,7 +92,8 @@ type Failure struct {
 type SignedFile func(signed, spki []byte) (sha256 []byte, size int64, err error)
 
 type verifier struct {
-	log     note.Verifier
+	trust   chain.Policy
+	carried []note.Verifier // witnesses that the bundle itself names
 	read    SignedFile
 	r       io.ReaderAt
 	size    int64
@@ -56,23 +104,29 @@ type verifier struct {
 	digest  map[string]string
 	roots   map[int64]chain.Hash // by tree size
 	leaves  map[int64]chain.Proven
+	judged  map[int64]bool // sizes of checkpoints whose witnesses were reported
 	report  Report
 }
 
-// Verify checks a bundle against the key of the log. The error is for a file that can't be read; whatever doesn't hold, a file that is
+// Verify checks a bundle against the logs and witnesses of a policy. The error is for a file that can't be read; whatever doesn't hold, a file that is
 // no zip included, is in the report.
-func Verify(r io.ReaderAt, size int64, log note.Verifier, read SignedFile) (Report, error) {
+func Verify(r io.ReaderAt, size int64, trust chain.Policy, read SignedFile) (Report, error) {
 	in := &watched{r: io.NewSectionReader(r, 0, size)}
-	v := &verifier{log: log, read: read, r: in, size: size, files: map[string]*zip.File{}, texts: map[string][]byte{}, digest: map[string]string{},
-		roots: map[int64]chain.Hash{}, leaves: map[int64]chain.Proven{}}
+	v := &verifier{trust: trust, read: read, r: in, size: size, files: map[string]*zip.File{}, texts: map[string][]byte{}, digest: map[string]string{},
+		roots: map[int64]chain.Hash{}, leaves: map[int64]chain.Proven{}, judged: map[int64]bool{}}
 	v.report.Checked, v.report.Failures = []string{}, []Failure{}
+	v.report.Witness = JudgeWitnesses(trust, chain.Proven{})
 	var err error
 	if v.zip, err = zip.NewReader(in, size); err != nil {
 		v.fail("zip", "不是完整的证据包（zip 打不开，可能被截断）："+err.Error(), "not a whole bundle (the zip can't be opened, it may be cut short): "+err.Error())
 	} else if v.layout() {
 		v.members()
+		v.policy()
 		v.proofs()
 		v.export()
+		if len(v.judged) > 0 {
+			v.held("%s", v.report.Witness)
+		}
 		v.chains()
 		v.records()
 		v.frozen()
@@ -205,7 +259,7 @@ func open(f *zip.File) (io.ReadCloser, error) {
 // wellNamed says whether a bundle may have a member of this name: none leads out of the folder it is unpacked in.
 func wellNamed(name string) bool {
 	switch name {
-	case ManifestName, IndexName, CaseName, EvidenceName, VKeyName, ExportName:
+	case ManifestName, IndexName, CaseName, EvidenceName, VKeyName, WitnessName, ExportName:
 		return true
 	}
 	if base, ok := strings.CutPrefix(name, filesDir); ok {
@@ -218,13 +272,31 @@ func wellNamed(name string) bool {
 	return err == nil && n >= 0 && proofName(n) == name
 }
 
+// policy reads whom the bundle names as the log's witnesses. It is believed in nothing but this: lines of theirs have to be valid.
+func (v *verifier) policy() {
+	if v.files[WitnessName] == nil {
+		return
+	}
+	text := string(v.texts[WitnessName])
+	p, err := chain.ParsePolicy(text)
+	if err == nil && p.Text() != text {
+		err = errors.New("not the spelling of what it says")
+	}
+	if err == nil {
+		v.carried, err = p.Verifiers()
+	}
+	if err != nil {
+		v.fail(WitnessName, "见证策略无法读取："+err.Error(), "witness policy can't be read: "+err.Error())
+	}
+}
+
 // proofs proves each leaf against the log's key.
 func (v *verifier) proofs() {
 	for _, f := range v.zip.File {
 		if !strings.HasPrefix(f.Name, proofsDir) {
 			continue
 		}
-		p, err := chain.VerifyReceipt(v.texts[f.Name], v.log)
+		p, err := v.trust.VerifyReceipt(v.texts[f.Name], v.carried...)
 		if err != nil {
 			v.fail(f.Name, "回执不成立："+err.Error(), "receipt doesn't hold: "+err.Error())
 			continue
@@ -237,11 +309,27 @@ func (v *verifier) proofs() {
 		v.oneTree(f.Name, p)
 	}
 	v.report.Leaves = len(v.leaves)
-	v.held("%d 个叶子均在 %s 签名的树中 leaves proven in the signed tree", len(v.leaves), v.log.Name())
+	v.held("%d 个叶子均在 %s 签名的树中 leaves proven in the signed tree", len(v.leaves), v.report.Origin)
 }
 
-// oneTree compares checkpoints: two trees of one size are two histories.
+// oneTree compares checkpoints: two trees of one size are two histories. It also judges the witnesses, each checkpoint once.
 func (v *verifier) oneTree(where string, p chain.Proven) {
+	if v.report.Origin == "" {
+		v.report.Origin = p.Checkpoint.Origin
+	}
+	if v.report.Origin != p.Checkpoint.Origin {
+		v.fail(where, "回执属于另一本日志", "the receipt is of another log")
+		return
+	}
+	w := JudgeWitnesses(v.trust, p)
+	if len(v.judged) == 0 || w.Have < v.report.Witness.Have || (v.report.Witness.Met && !w.Met) {
+		v.report.Witness = w
+	}
+	if !w.Met && !v.judged[p.Checkpoint.Size] {
+		v.fail(where, fmt.Sprintf("见证未达到可信策略的门限：%d/%d，门限 %d", w.Have, w.Of, w.Need),
+			fmt.Sprintf("short of the trusted policy's quorum: %d of %d witnesses, %d needed", w.Have, w.Of, w.Need))
+	}
+	v.judged[p.Checkpoint.Size] = true
 	root, known := v.roots[p.Checkpoint.Size]
 	if known && root != p.Checkpoint.Root {
 		v.fail(where, "日志对同一大小签发了两棵不同的树：日志分叉", "the log signed two trees of one size: it has forked")
@@ -256,7 +344,7 @@ func (v *verifier) export() {
 		v.fail(ExportName, "缺少导出回执", "the export's receipt is missing")
 		return
 	}
-	p, err := chain.VerifyReceipt(raw, v.log)
+	p, err := v.trust.VerifyReceipt(raw, v.carried...)
 	if err != nil {
 		v.fail(ExportName, "导出回执不成立："+err.Error(), "the export's receipt doesn't hold: "+err.Error())
 		return
@@ -274,7 +362,7 @@ func (v *verifier) export() {
 	default:
 		v.held("导出已记入日志 export is leaf %d", p.Index)
 	}
-	v.report.Origin, v.report.TreeSize, v.report.ExportLeaf = p.Checkpoint.Origin, p.Checkpoint.Size, p.Index
+	v.report.TreeSize, v.report.ExportLeaf = p.Checkpoint.Size, p.Index
 	v.report.ExportedAt = p.Leaf.Time().Format("2006-01-02T15:04:05Z07:00")
 	v.leaves[p.Index] = p
 	v.oneTree(ExportName, p)

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"zhizheng/evidence/chain"
 )
 
 // Item is an exhibit to be exported.
@@ -24,9 +26,10 @@ type Item struct {
 // Input is what a bundle is made of.
 type Input struct {
 	CaseID string
-	Case   any    // marshalled into case.json
-	Index  []byte // index.html
-	VKey   string // of the log, for people
+	Case   any          // marshalled into case.json
+	Index  []byte       // index.html
+	VKey   string       // of the log, for people
+	Policy chain.Policy // of the log's witnesses; without any there is no such member
 	Items  []Item
 	Proofs map[int64][]byte // receipts by index of the leaf
 }
@@ -69,6 +72,10 @@ func NewPlan(in Input) (*Plan, error) {
 		p.text(doc.name, b)
 	}
 	p.text(VKeyName, []byte(in.VKey+"\n"))
+	// Optional members, each at its place: a reader takes the order from the manifest.
+	if len(in.Policy.Witnesses) > 0 {
+		p.text(WitnessName, []byte(in.Policy.Public().Text()))
+	}
 	for _, it := range in.Items {
 		if it.Open != nil {
 			p.parts = append(p.parts, part{Member: Member{it.Member, it.Size, it.SHA256}, open: it.Open})

@@ -1,12 +1,13 @@
 package chain
 
 import (
-	"bytes"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
@@ -48,55 +49,117 @@ func ParseCheckpoint(text string) (Checkpoint, error) {
 	return c, nil
 }
 
+// Opened is what a signed checkpoint was shown to say, and who stands behind it.
+type Opened struct {
+	Checkpoint
+	Log      []note.Verifier // the log's keys that signed: one, or two while its key changes
+	Cosigned []Cosigned      // in the order of the lines
+	Quorum   bool            // the policy's rule is met
+}
+
+// Cosigned is a valid signature of a witness.
+type Cosigned struct {
+	Witness string    `json:"witness,omitempty"` // its name in the policy; "" for a key that was only carried along
+	Key     string    `json:"key"`               // name of its key
+	Hash    uint32    `json:"key_hash"`
+	At      time.Time `json:"at"`
+}
+
 // OpenCheckpoint verifies a signed checkpoint. The first verifier is the log's, whose name must be the origin and who must have
 // signed; the others may have cosigned. A signature line of anyone else is refused, because nobody could say what it means.
 func OpenCheckpoint(signed []byte, log note.Verifier, witnesses ...note.Verifier) (Checkpoint, error) {
-	n, err := openNote(signed, append([]note.Verifier{log}, witnesses...))
-	if err != nil {
-		return Checkpoint{}, fmt.Errorf("open checkpoint: %w", err)
-	}
-	c, err := ParseCheckpoint(n.Text)
-	if err != nil {
-		return Checkpoint{}, err
-	}
-	if c.Origin != log.Name() {
-		return Checkpoint{}, fmt.Errorf("open checkpoint: it is of %q, the key of %q", c.Origin, log.Name())
-	}
-	for _, s := range n.Sigs {
-		if s.Name == log.Name() && s.Hash == log.KeyHash() {
-			return c, nil
-		}
-	}
-	return Checkpoint{}, errors.New("open checkpoint: the log has not signed it")
+	o, err := openCheckpoint(signed, []note.Verifier{log}, witnesses, false)
+	return o.Checkpoint, err
 }
 
-// openNote is note.Open without its tolerance: all signature lines known and valid, and one spelling only.
-func openNote(signed []byte, vs []note.Verifier) (*note.Note, error) {
-	n, err := note.Open(signed, note.VerifierList(vs...))
+// OpenByLog is for those who know the log's key and nothing else, such as a docking station: one of these keys must have signed, each
+// line of theirs must hold, and lines of others are passed over (C2SP signed-note). It says nothing about witnesses.
+func OpenByLog(signed []byte, logs ...note.Verifier) (Checkpoint, error) {
+	o, err := openCheckpoint(signed, logs, nil, true)
+	return o.Checkpoint, err
+}
+
+// OnlyLog is a checkpoint as it was before witnesses came to it: with the lines of these keys alone.
+func OnlyLog(signed []byte, logs ...note.Verifier) ([]byte, error) {
+	text, lines, err := SplitNote(signed)
 	if err != nil {
-		var u *note.UnverifiedNoteError
-		if errors.As(err, &u) {
-			return nil, errors.New("no signature of a trusted key")
-		}
 		return nil, err
 	}
-	if len(n.UnverifiedSigs) > 0 {
-		return nil, fmt.Errorf("signature line of an unknown key %q", n.UnverifiedSigs[0].Name)
-	}
-	var again bytes.Buffer
-	again.WriteString(n.Text)
-	again.WriteString("\n")
-	for _, s := range n.Sigs {
-		raw, err := b64.DecodeString(s.Base64)
-		if err != nil {
-			return nil, fmt.Errorf("signature of %q: %w", s.Name, err)
+	known := byID(logs)
+	out := []byte(text + "\n")
+	for _, l := range lines {
+		if known[keyID{l.Name, l.Hash}] != nil {
+			out = append(out, l.String()...)
 		}
-		fmt.Fprintf(&again, "— %s %s\n", s.Name, b64.EncodeToString(raw))
 	}
-	if !bytes.Equal(again.Bytes(), signed) {
-		return nil, errors.New("signature lines are doubled or spelt otherwise")
+	return out, nil
+}
+
+// openCheckpoint verifies every line of a known key. Where two verifiers have one name and hash the first counts. A line of an unknown
+// key, a doubled line and a second spelling are refused; tolerant passes over unknown keys.
+func openCheckpoint(signed []byte, logs, others []note.Verifier, tolerant bool) (Opened, error) {
+	text, lines, err := SplitNote(signed)
+	if err != nil {
+		return Opened{}, fmt.Errorf("open checkpoint: %w", err)
 	}
-	return n, nil
+	var o Opened
+	var unknown *SignatureLine
+	seen := map[keyID]bool{}
+	known := byID(append(slices.Clone(logs), others...))
+	for _, line := range lines {
+		id := keyID{line.Name, line.Hash}
+		v := known[id]
+		switch {
+		case seen[id]:
+			return Opened{}, fmt.Errorf("open checkpoint: %q signed twice", line.Name)
+		case v == nil:
+			unknown = &line
+		case !v.Verify([]byte(text), line.Sig):
+			return Opened{}, fmt.Errorf("open checkpoint: invalid signature of the key %s+%08x", line.Name, line.Hash)
+		case slices.ContainsFunc(logs, func(l note.Verifier) bool { return idOf(l) == id }):
+			o.Log = append(o.Log, v)
+		default:
+			at, _ := line.CosignedAt() // zero where a key of another kind was handed in as a witness's
+			o.Cosigned = append(o.Cosigned, Cosigned{Key: line.Name, Hash: line.Hash, At: at})
+		}
+		seen[id] = true
+	}
+	switch {
+	case len(o.Log) == 0 && len(o.Cosigned) == 0:
+		return Opened{}, errors.New("open checkpoint: no signature of a trusted key")
+	case unknown != nil && !tolerant:
+		return Opened{}, fmt.Errorf("open checkpoint: signature line of an unknown key %q", unknown.Name)
+	}
+	if o.Checkpoint, err = ParseCheckpoint(text); err != nil {
+		return Opened{}, err
+	}
+	for _, l := range o.Log {
+		if l.Name() != o.Origin {
+			return Opened{}, fmt.Errorf("open checkpoint: it is of %q, the key of %q", o.Origin, l.Name())
+		}
+	}
+	if len(o.Log) == 0 {
+		return Opened{}, errors.New("open checkpoint: the log has not signed it")
+	}
+	return o, nil
+}
+
+// keyID is how a signature line names its key.
+type keyID struct {
+	name string
+	hash uint32
+}
+
+func idOf(v note.Verifier) keyID { return keyID{v.Name(), v.KeyHash()} }
+
+func byID(vs []note.Verifier) map[keyID]note.Verifier {
+	m := make(map[keyID]note.Verifier, len(vs))
+	for _, v := range vs {
+		if _, ok := m[idOf(v)]; !ok {
+			m[idOf(v)] = v
+		}
+	}
+	return m
 }
 
 // NewVerifier reads a C2SP verifier key, as /log/vkey publishes it: one line, name+hash+key.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -18,29 +19,34 @@ const ReceiptHeader = "c2sp.org/tlog-proof@v1"
 // and payload it commits to.
 type Receipt struct {
 	Disclosure Disclosure
+	Keys       [][]byte // of the checkpoint's lines below the log's own, in their order: type byte, then the key; see KeysFor
 	Index      int64
 	Proof      []Hash
 	Checkpoint []byte // signed note
 }
 
-// Disclosure is a leaf with what it commits to, as deterministic CBOR. Salt and Payload are both absent once erased.
-type Disclosure struct {
-	Leaf    []byte `cbor:"1,keyasint"`
-	Salt    []byte `cbor:"2,keyasint,omitempty"`
-	Payload []byte `cbor:"3,keyasint,omitempty"`
+// extra is what the receipt's extra line holds. Nobody signs the keys: they only make a changed bit in a cosignature show, for those
+// who don't know the witness.
+type extra struct {
+	Leaf    []byte   `cbor:"1,keyasint"`
+	Salt    []byte   `cbor:"2,keyasint,omitempty"`
+	Payload []byte   `cbor:"3,keyasint,omitempty"`
+	Keys    [][]byte `cbor:"4,keyasint,omitempty"`
 }
+
+// Disclosure is a leaf with what it commits to. Salt and Payload are both absent once erased.
+type Disclosure struct{ Leaf, Salt, Payload []byte }
 
 // Proven is what a receipt or bundle has been shown to say.
 type Proven struct {
 	Checkpoint Checkpoint
+	Cosigned   []Cosigned // by whom the checkpoint was cosigned
+	Quorum     bool       // enough of the policy's witnesses did
 	Index      int64
 	Leaf       Leaf
 	LeafHash   Hash
 	Payload    []byte // nil if it was erased
 }
-
-// Encode gives the disclosure's bytes.
-func (d Disclosure) Encode() ([]byte, error) { return enc.Marshal(d) }
 
 // Open reads the leaf and checks that salt and payload are the ones it commits to.
 func (d Disclosure) Open() (Leaf, error) {
@@ -62,12 +68,12 @@ func (d Disclosure) Open() (Leaf, error) {
 
 // Marshal writes the receipt's text.
 func (r Receipt) Marshal() ([]byte, error) {
-	extra, err := r.Disclosure.Encode()
+	x, err := enc.Marshal(extra{r.Disclosure.Leaf, r.Disclosure.Salt, r.Disclosure.Payload, r.Keys})
 	if err != nil {
 		return nil, fmt.Errorf("write receipt: %w", err)
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s\nextra %s\nindex %d\n", ReceiptHeader, b64.EncodeToString(extra), r.Index)
+	fmt.Fprintf(&b, "%s\nextra %s\nindex %d\n", ReceiptHeader, b64.EncodeToString(x), r.Index)
 	for _, h := range r.Proof {
 		b.WriteString(b64.EncodeToString(h[:]))
 		b.WriteByte('\n')
@@ -106,14 +112,15 @@ func parseReceipt(text string) (Receipt, error) {
 	if !ok {
 		return Receipt{}, errors.New("it discloses no leaf")
 	}
-	extra, err := b64.DecodeString(encoded)
+	raw, err := b64.DecodeString(encoded)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("extra line: %w", err)
 	}
-	r := Receipt{Checkpoint: []byte(checkpoint)}
-	if err := strict.Unmarshal(extra, &r.Disclosure); err != nil {
+	var x extra
+	if err := strict.Unmarshal(raw, &x); err != nil {
 		return Receipt{}, fmt.Errorf("extra line: %w", err)
 	}
+	r := Receipt{Disclosure: Disclosure{x.Leaf, x.Salt, x.Payload}, Keys: x.Keys, Checkpoint: []byte(checkpoint)}
 	index, ok := strings.CutPrefix(lines[2], "index ")
 	if !ok {
 		return Receipt{}, errors.New("no index line")
@@ -131,17 +138,94 @@ func parseReceipt(text string) (Receipt, error) {
 	return r, nil
 }
 
-// VerifyReceipt proves a receipt's leaf against the log's key: signature, inclusion, commitment.
+// VerifyReceipt proves a receipt's leaf against the log's key: signature, inclusion, commitment. Cosignatures must be of these witnesses
+// or of keys that the receipt carries.
 func VerifyReceipt(text []byte, log note.Verifier, witnesses ...note.Verifier) (Proven, error) {
+	return verifyReceipt(text, func(r Receipt, carried []note.Verifier) (Opened, error) {
+		return openCheckpoint(r.Checkpoint, []note.Verifier{log}, append(slices.Clone(witnesses), carried...), false)
+	})
+}
+
+// VerifyReceiptByLog is VerifyReceipt for those who know the log's keys and nothing else; see OpenByLog.
+func VerifyReceiptByLog(text []byte, logs ...note.Verifier) (Proven, error) {
+	return verifyReceipt(text, func(r Receipt, _ []note.Verifier) (Opened, error) {
+		return openCheckpoint(r.Checkpoint, logs, nil, true)
+	})
+}
+
+// VerifyReceipt proves a receipt against the policy and says who cosigned and whether they are enough. Too few are no error. carried is as
+// for Open.
+func (p Policy) VerifyReceipt(text []byte, carried ...note.Verifier) (Proven, error) {
+	return verifyReceipt(text, func(r Receipt, own []note.Verifier) (Opened, error) {
+		return p.Open(r.Checkpoint, append(slices.Clone(carried), own...)...)
+	})
+}
+
+func verifyReceipt(text []byte, open func(Receipt, []note.Verifier) (Opened, error)) (Proven, error) {
 	r, err := ParseReceipt(text)
 	if err != nil {
 		return Proven{}, err
 	}
-	c, err := OpenCheckpoint(r.Checkpoint, log, witnesses...)
+	carried, err := r.verifiers()
 	if err != nil {
 		return Proven{}, err
 	}
-	return Prove(c, r.Index, r.Proof, r.Disclosure)
+	o, err := open(r, carried)
+	if err != nil {
+		return Proven{}, err
+	}
+	p, err := Prove(o.Checkpoint, r.Index, r.Proof, r.Disclosure)
+	if err != nil {
+		return Proven{}, err
+	}
+	p.Cosigned, p.Quorum = o.Cosigned, o.Quorum
+	return p, nil
+}
+
+// verifiers gives the keys that the receipt carries: they belong to the last lines of its checkpoint, one each, in order.
+func (r Receipt) verifiers() ([]note.Verifier, error) {
+	if len(r.Keys) == 0 {
+		return nil, nil
+	}
+	_, lines, err := SplitNote(r.Checkpoint)
+	if err != nil {
+		return nil, fmt.Errorf("open checkpoint: %w", err)
+	}
+	if len(r.Keys) >= len(lines) {
+		return nil, errors.New("read receipt: more keys than cosignatures")
+	}
+	lines = lines[len(lines)-len(r.Keys):]
+	vs := make([]note.Verifier, len(lines))
+	for i, raw := range r.Keys {
+		k, err := newKey(lines[i].Name, raw)
+		if err != nil {
+			return nil, fmt.Errorf("read receipt: key %d: %w", i+1, err)
+		}
+		if k.hash != lines[i].Hash {
+			return nil, fmt.Errorf("read receipt: key %d is not that of the line of %q", i+1, lines[i].Name)
+		}
+		vs[i] = k
+	}
+	return vs, nil
+}
+
+// KeysFor gives what a receipt has to carry for these lines at the end of its checkpoint: their keys, picked from vkeys.
+func KeysFor(lines []SignatureLine, vkeys []string) ([][]byte, error) {
+	known := map[keyID][]byte{}
+	for _, vkey := range vkeys {
+		k, err := parseKey(vkey)
+		if err != nil {
+			return nil, err
+		}
+		known[keyID{k.name, k.hash}] = k.raw()
+	}
+	out := make([][]byte, len(lines))
+	for i, l := range lines {
+		if out[i] = known[keyID{l.Name, l.Hash}]; out[i] == nil {
+			return nil, fmt.Errorf("no key for the line of %q", l.Name)
+		}
+	}
+	return out, nil
 }
 
 // Prove shows that a disclosed leaf lies at index in the checkpoint's tree. The checkpoint must have been opened before.

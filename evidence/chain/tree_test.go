@@ -55,7 +55,7 @@ func (m *memoryTree) tiles(level int, idx int64, width int) ([]byte, error) {
 	return chain.Join(m.level[level][first : first+width]), nil
 }
 
-func slices(hs []chain.Hash) [][]byte {
+func partsOf(hs []chain.Hash) [][]byte {
 	out := make([][]byte, len(hs))
 	for i := range hs {
 		out[i] = hs[i][:]
@@ -84,7 +84,7 @@ func TestTreeAgainstTwoOthers(t *testing.T) {
 		if err := chain.CheckInclusion(in, index, size, root, leaf); err != nil {
 			r.Fatal(err)
 		}
-		if err := proof.VerifyInclusion(h, uint64(index), uint64(size), leaf[:], slices(in), root[:]); err != nil {
+		if err := proof.VerifyInclusion(h, uint64(index), uint64(size), leaf[:], partsOf(in), root[:]); err != nil {
 			r.Fatal(err)
 		}
 		con, err := chain.ProveConsistency(old, size, root, m.tiles)
@@ -95,7 +95,7 @@ func TestTreeAgainstTwoOthers(t *testing.T) {
 		if err := chain.CheckConsistency(con, old, oldRoot, size, root); err != nil {
 			r.Fatal(err)
 		}
-		if err := proof.VerifyConsistency(h, uint64(old), uint64(size), slices(con), oldRoot[:], root[:]); err != nil {
+		if err := proof.VerifyConsistency(h, uint64(old), uint64(size), partsOf(con), oldRoot[:], root[:]); err != nil {
 			r.Fatal(err)
 		}
 		if len(con) > 0 {

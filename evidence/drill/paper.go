@@ -37,9 +37,8 @@ type paper struct {
 }
 
 type keyPair struct {
-	sign   note.Signer
-	verify note.Verifier
-	vkey   string
+	sign note.Signer
+	vkey string
 }
 
 func newKey(origin string) (k keyPair, err error) {
@@ -48,10 +47,7 @@ func newKey(origin string) (k keyPair, err error) {
 		return k, err
 	}
 	k.vkey = vkey
-	if k.sign, err = note.NewSigner(skey); err != nil {
-		return k, err
-	}
-	k.verify, err = chain.NewVerifier(vkey)
+	k.sign, err = note.NewSigner(skey)
 	return k, err
 }
 
@@ -207,7 +203,7 @@ func (n nodes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 }
 
 func (p *paper) verify(file []byte) (bundle.Report, error) {
-	return bundle.Verify(bytes.NewReader(file), int64(len(file)), p.key.verify, p.read)
+	return bundle.Verify(bytes.NewReader(file), int64(len(file)), chain.LogPolicy(p.key.vkey), p.read)
 }
 
 // said gives the first failure a verifier names.
@@ -255,7 +251,7 @@ func (p *paper) signAnew() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if rep, err := bundle.Verify(bytes.NewReader(file), int64(len(file)), other.verify, p.read); err != nil || len(rep.Failures) > 0 {
+	if rep, err := bundle.Verify(bytes.NewReader(file), int64(len(file)), chain.LogPolicy(other.vkey), p.read); err != nil || len(rep.Failures) > 0 {
 		return "", fmt.Errorf("the forged bundle isn't consistent in itself: %v, %w", rep.Failures, err)
 	}
 	return p.said(file)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"golang.org/x/mod/sumdb/note"
 
 	"zhizheng/evidence/chain"
 	"zhizheng/evidence/evlog/internal/db"
@@ -74,6 +75,9 @@ func (a *audit) run(ctx context.Context, q *db.Queries) error {
 	if err := a.leaves(ctx, q); err != nil {
 		return err
 	}
+	if err := a.cosignatures(ctx, q); err != nil {
+		return err
+	}
 	if err := a.tiles(ctx, q); err != nil {
 		return err
 	}
@@ -130,6 +134,72 @@ func (a *audit) expectNote(where string, size int64, root []byte, note string) {
 		a.find(where, "所存大小或根与签名文本不符")
 	}
 	a.expect(where, c.Size, c.Root)
+}
+
+// cosignatures checks each over its checkpoint, by the keys of the policies that were ever logged.
+func (a *audit) cosignatures(ctx context.Context, q *db.Queries) error {
+	rows, err := q.Cosignatures(ctx)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	keys, err := a.witnessKeys(ctx, q)
+	if err != nil {
+		return err
+	}
+	kept, err := q.Checkpoints(ctx)
+	if err != nil {
+		return err
+	}
+	bodies := make(map[int64]string, len(kept))
+	for _, c := range kept {
+		if body, _, err := chain.SplitNote([]byte(c.Note)); err == nil { // one that can't be read was found already
+			bodies[c.Size] = body
+		}
+	}
+	for _, r := range rows {
+		where := fmt.Sprintf("cosignature %s %d", r.Witness, r.Size)
+		lines, err := chain.ParseSignatureLines(r.Line)
+		if err != nil || len(lines) != 1 || lines[0].Name != r.Witness || string(hashBytes(lines[0].Hash)) != string(r.KeyHash) {
+			a.find(where, "共签的文本与所存的见证方不符")
+			continue
+		}
+		v := keys[keyOfRow(r)]
+		if v == nil {
+			a.find(where, "其公钥不在任何一次入册的见证策略中")
+			continue
+		}
+		if at, _ := lines[0].CosignedAt(); !v.Verify([]byte(bodies[r.Size]), lines[0].Sig) || !at.Equal(r.At) {
+			a.find(where, "共签对这个大小的检查点不成立，或所存时间不符")
+		}
+	}
+	return nil
+}
+
+func (a *audit) witnessKeys(ctx context.Context, q *db.Queries) (map[witnessKey]note.Verifier, error) {
+	id := witnessSubject.Opaque()
+	leaves, err := q.EntriesBySubject(ctx, id[:])
+	if err != nil {
+		return nil, err
+	}
+	keys := map[witnessKey]note.Verifier{}
+	for _, e := range leaves {
+		p, err := chain.Payload[chain.WitnessesPayload](e.Payload)
+		if err != nil {
+			continue // damaged or erased: the leaves' own check speaks of it, and its witnesses are unknown below
+		}
+		policy, err := chain.ParsePolicy(p.Policy)
+		if err != nil {
+			continue
+		}
+		vs, err := policy.Verifiers()
+		if err != nil {
+			continue
+		}
+		for _, v := range vs {
+			keys[keyOf(v)] = v
+		}
+	}
+	return keys, nil
 }
 
 func (a *audit) leaves(ctx context.Context, q *db.Queries) error {

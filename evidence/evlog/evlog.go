@@ -4,7 +4,7 @@
 // stored leaf, and never signs: that is the signer's.
 //
 // Read append.go for the way in (sequence.go for what happens under the head's lock, batch.go for group commit), publish.go for
-// checkpoints, read.go and http.go for the ways out, audit.go for the proof that all of it still holds.
+// checkpoints, witness.go for who cosigns them, read.go and http.go for the ways out, audit.go for the proof that all of it still holds.
 package evlog
 
 import (
@@ -62,6 +62,8 @@ type Log struct {
 	wake    chan struct{}          // something was appended
 	awaited atomic.Int64           // size of the tree that the last append will leave behind
 
+	witnesses atomic.Pointer[witnesses] // the policy in force, never nil once open
+
 	mu      sync.Mutex // guards the queue of Do
 	waiting []*call
 	busy    bool
@@ -113,6 +115,11 @@ func (l *Log) open(ctx context.Context) error {
 		return err
 	}
 	l.vkey = st.VKey
+	none, err := l.newWitnesses(chain.LogPolicy(l.vkey))
+	if err != nil {
+		return err
+	}
+	l.witnesses.Store(none)
 	var durable bool
 	err = l.pool.QueryRow(ctx, `select current_setting('fsync') = 'on' and current_setting('synchronous_commit') <> 'off'`).Scan(&durable)
 	if err != nil {

@@ -12,8 +12,9 @@ import (
 	"zhizheng/internal/fault"
 )
 
-// Handler serves the log to anyone, by C2SP tlog-tiles: /log/checkpoint, /log/tile/…, /log/tile/entries/…, and /log/vkey. Tiles reach
-// as far as the latest checkpoint and never change.
+// Handler serves the log to anyone, by C2SP tlog-tiles: /log/checkpoint (the newest, with what cosignatures it has by now),
+// /log/tile/…, /log/tile/entries/…, and beside it /log/checkpoint.witnessed (the newest with the quorum), /log/vkey and /log/policy.
+// Tiles reach as far as the latest checkpoint and never change.
 func (l *Log) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -47,11 +48,14 @@ func (l *Log) resource(ctx context.Context, path string, h http.Header) ([]byte,
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		h.Set("Cache-Control", "no-cache")
 		return []byte(l.VKey() + "\n"), nil
-	case "checkpoint":
-		signed, _, err := l.published(ctx)
+	case "policy":
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		h.Set("Cache-Control", "no-cache")
-		return signed, err
+		return []byte(l.Policy().Text()), nil
+	case "checkpoint", "checkpoint.witnessed":
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+		h.Set("Cache-Control", "no-cache")
+		return l.checkpointAs(ctx, path)
 	}
 	level, idx, width, err := chain.ParseTilePath(path)
 	if err != nil {
@@ -77,6 +81,22 @@ func (l *Log) resource(ctx context.Context, path string, h http.Header) ([]byte,
 	}
 	h.Set("Cache-Control", "public, max-age=31536000, immutable")
 	return body, nil
+}
+
+func (l *Log) checkpointAs(ctx context.Context, path string) ([]byte, error) {
+	signed, c, err := l.published(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if path == "checkpoint" {
+		b, err := l.cosignedAt(ctx, signed, c)
+		return b.signed, err
+	}
+	b, err := l.best(ctx, 1)
+	if err == nil && !b.quorum.Met {
+		return nil, errNoTile
+	}
+	return b.signed, err
 }
 
 func (l *Log) bundle(ctx context.Context, idx int64, width int) ([]byte, error) {

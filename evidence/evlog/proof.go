@@ -32,26 +32,23 @@ func (l *Log) published(ctx context.Context) ([]byte, chain.Checkpoint, error) {
 	return []byte(*p.Note), c, nil
 }
 
-// Receipt gives the C2SP tlog-proof of a key's leaf, with the leaf, its salt and payload in the extra line. fault.Pending until a
-// checkpoint covers it, fault.NotFound if there is no such leaf.
+// Receipt gives the C2SP tlog-proof of a key's leaf, with the leaf, its salt and payload in the extra line, under the best checkpoint
+// there is: the newest with the witnesses' quorum if that covers the leaf. It waits for nobody. fault.Pending until a checkpoint
+// covers it, fault.NotFound if there is no such leaf.
 func (l *Log) Receipt(ctx context.Context, key string) ([]byte, error) {
 	f, err := l.ByKey(ctx, key)
 	if err != nil {
 		return nil, err
 	}
-	signed, c, err := l.published(ctx)
+	p, err := l.proven(ctx, []int64{f.Seq}, f.Seq+1)
 	if err != nil {
 		return nil, err
 	}
-	p, err := l.prove(ctx, c, []int64{f.Seq})
-	if err != nil {
-		return nil, err
-	}
-	return chain.Receipt{Disclosure: f.Disclosure(), Index: f.Seq, Proof: p[f.Seq], Checkpoint: signed}.Marshal()
+	return p.Receipt(f)
 }
 
-// Proofs gives one checkpoint and the inclusion proof of each of these leaves in it, as 32-byte hashes. fault.Pending if the
-// checkpoint doesn't cover them all yet.
+// Proofs gives the newest checkpoint, as the log signed it, and the inclusion proof of each of these leaves in it, as 32-byte hashes.
+// fault.Pending if the checkpoint doesn't cover them all yet. ProofsWitnessed adds the witnesses.
 func (l *Log) Proofs(ctx context.Context, seqs []int64) (checkpoint []byte, proofs map[int64][][]byte, err error) {
 	signed, c, err := l.published(ctx)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,6 +18,10 @@ import (
 // Run publishes checkpoints until ctx ends: soon after an append, at most one an interval, and only when the tree grew. Errors are
 // logged and tried again at the next interval; a contradiction halts the log, see Halted.
 func (l *Log) Run(ctx context.Context) error {
+	w := l.inForce()
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	asking.Go(func() { w.run(ctx) })   // on its own: publishing never waits for a witness
 	tick := time.NewTicker(l.interval) // appends of other replicas come without a nudge
 	defer tick.Stop()
 	var last time.Time
@@ -37,6 +42,10 @@ func (l *Log) Run(ctx context.Context) error {
 		grew, err := l.publishWoken(ctx, woken)
 		if grew {
 			last = time.Now()
+			select {
+			case w.published <- struct{}{}:
+			default:
+			}
 		}
 		if err != nil && ctx.Err() == nil {
 			l.log.WarnContext(ctx, "checkpoint not published", "err", err)

@@ -859,6 +859,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/log/witness-request": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What a witness without network is to sign: the text of a request file, over the newest checkpoint */
+        post: operations["requestWitness"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/log/cosignatures": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take cosignatures that were carried here: the witness's file, or its lines alone */
+        post: operations["importCosignatures"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1443,6 +1477,8 @@ export interface components {
              * @description Alarms that nobody has answered for
              */
             alarms?: number;
+            witnesses?: components["schemas"]["Witness"][];
+            quorum?: components["schemas"]["Quorum"];
         };
         /** @enum {string} */
         AuditKind: "log" | "reread" | "canary" | "drill";
@@ -1526,6 +1562,69 @@ export interface components {
         AlarmPage: {
             items: components["schemas"]["Alarm"][];
             next_cursor: string;
+        };
+        Witness: {
+            /** @description In the witness policy */
+            name: string;
+            /** @description The name in its signature lines */
+            key_name: string;
+            /** @description Eight hexadecimal digits */
+            key_hash: string;
+            /** @description It is asked over the network; else its files are carried */
+            asked: boolean;
+            /**
+             * Format: int64
+             * @description Of the last tree it cosigned, 0 before the first
+             */
+            size: number;
+            /**
+             * Format: date-time
+             * @description When it did, by its own clock
+             */
+            at?: string;
+            /** @enum {string} */
+            state: "signed" | "behind" | "unreachable" | "refused";
+            /** @description Of the last question */
+            error?: string;
+        };
+        /** @description The newest checkpoint with the policy's quorum; without one size is 0. need 0: no witness is asked for */
+        Quorum: {
+            need: number;
+            of: number;
+            met: boolean;
+            /** Format: int64 */
+            size: number;
+            /** Format: date-time */
+            at?: string;
+        };
+        WitnessRequest: {
+            /** @description Its name in the policy */
+            witness: string;
+            /**
+             * Format: int64
+             * @description The size it cosigned last, where it says otherwise than is known here
+             */
+            from?: number;
+        };
+        WitnessRequestFile: {
+            file_name: string;
+            /** @description C2SP tlog-witness add-checkpoint body */
+            text: string;
+            /**
+             * Format: int64
+             * @description Of the checkpoint
+             */
+            size: number;
+        };
+        ImportedCosignatures: {
+            items: {
+                witness: string;
+                /** Format: int64 */
+                size: number;
+                /** Format: date-time */
+                at: string;
+                new: boolean;
+            }[];
         };
         Leaf: {
             /** Format: int64 */
@@ -2987,6 +3086,58 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Alarm"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    requestWitness: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["WitnessRequest"];
+            };
+        };
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WitnessRequestFile"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    importCosignatures: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    text: string;
+                };
+            };
+        };
+        responses: {
+            /** @description What was taken */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ImportedCosignatures"];
                 };
             };
             default: components["responses"]["Problem"];

@@ -14,3 +14,11 @@ type LogCheckpoint struct {
 	Note string
 	At   time.Time
 }
+
+type LogCosignature struct {
+	Size    int64
+	Witness string
+	KeyHash []byte
+	Line    string
+	At      time.Time
+}

@@ -107,3 +107,39 @@ on conflict (size) do nothing;
 
 -- name: Checkpoints :many
 select size, root, note, at from log_checkpoint order by size;
+
+-- name: KeepCheckpointFor :exec
+insert into log_checkpoint (size, root, note, at)
+values (sqlc.arg(size), sqlc.arg(root), sqlc.arg(note), sqlc.arg(at))
+on conflict (size) do nothing;
+
+-- name: CheckpointAt :one
+select size, root, note, at from log_checkpoint where size = sqlc.arg(size);
+
+-- name: CheckpointsBefore :many
+select size, note from log_checkpoint where size < sqlc.arg(before) order by size desc limit sqlc.arg(most);
+
+-- name: InsertCosignature :execrows
+insert into log_cosignature (size, witness, key_hash, line, at)
+values (sqlc.arg(size), sqlc.arg(witness), sqlc.arg(key_hash), sqlc.arg(line), sqlc.arg(at))
+on conflict do nothing;
+
+-- name: CosignaturesAt :many
+select size, witness, key_hash, line, at from log_cosignature where size = sqlc.arg(size) order by witness, key_hash;
+
+-- name: CosignaturesFrom :many
+select size, witness, key_hash, line, at
+from log_cosignature
+where size >= sqlc.arg(first)
+order by size desc, witness, key_hash
+limit sqlc.arg(most);
+
+-- name: LastCosignature :one
+select size, witness, key_hash, line, at
+from log_cosignature
+where witness = sqlc.arg(witness) and key_hash = sqlc.arg(key_hash)
+order by size desc
+limit 1;
+
+-- name: Cosignatures :many
+select size, witness, key_hash, line, at from log_cosignature order by size, witness, key_hash;

@@ -10,6 +10,22 @@ import (
 	"time"
 )
 
+const checkpointAt = `-- name: CheckpointAt :one
+select size, root, note, at from log_checkpoint where size = $1
+`
+
+func (q *Queries) CheckpointAt(ctx context.Context, size int64) (LogCheckpoint, error) {
+	row := q.db.QueryRow(ctx, checkpointAt, size)
+	var i LogCheckpoint
+	err := row.Scan(
+		&i.Size,
+		&i.Root,
+		&i.Note,
+		&i.At,
+	)
+	return i, err
+}
+
 const checkpoints = `-- name: Checkpoints :many
 select size, root, note, at from log_checkpoint order by size
 `
@@ -27,6 +43,139 @@ func (q *Queries) Checkpoints(ctx context.Context) ([]LogCheckpoint, error) {
 			&i.Size,
 			&i.Root,
 			&i.Note,
+			&i.At,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const checkpointsBefore = `-- name: CheckpointsBefore :many
+select size, note from log_checkpoint where size < $1 order by size desc limit $2
+`
+
+type CheckpointsBeforeParams struct {
+	Before int64
+	Most   int32
+}
+
+type CheckpointsBeforeRow struct {
+	Size int64
+	Note string
+}
+
+func (q *Queries) CheckpointsBefore(ctx context.Context, arg CheckpointsBeforeParams) ([]CheckpointsBeforeRow, error) {
+	rows, err := q.db.Query(ctx, checkpointsBefore, arg.Before, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []CheckpointsBeforeRow{}
+	for rows.Next() {
+		var i CheckpointsBeforeRow
+		if err := rows.Scan(&i.Size, &i.Note); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const cosignatures = `-- name: Cosignatures :many
+select size, witness, key_hash, line, at from log_cosignature order by size, witness, key_hash
+`
+
+func (q *Queries) Cosignatures(ctx context.Context) ([]LogCosignature, error) {
+	rows, err := q.db.Query(ctx, cosignatures)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []LogCosignature{}
+	for rows.Next() {
+		var i LogCosignature
+		if err := rows.Scan(
+			&i.Size,
+			&i.Witness,
+			&i.KeyHash,
+			&i.Line,
+			&i.At,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const cosignaturesAt = `-- name: CosignaturesAt :many
+select size, witness, key_hash, line, at from log_cosignature where size = $1 order by witness, key_hash
+`
+
+func (q *Queries) CosignaturesAt(ctx context.Context, size int64) ([]LogCosignature, error) {
+	rows, err := q.db.Query(ctx, cosignaturesAt, size)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []LogCosignature{}
+	for rows.Next() {
+		var i LogCosignature
+		if err := rows.Scan(
+			&i.Size,
+			&i.Witness,
+			&i.KeyHash,
+			&i.Line,
+			&i.At,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const cosignaturesFrom = `-- name: CosignaturesFrom :many
+select size, witness, key_hash, line, at
+from log_cosignature
+where size >= $1
+order by size desc, witness, key_hash
+limit $2
+`
+
+type CosignaturesFromParams struct {
+	First int64
+	Most  int32
+}
+
+func (q *Queries) CosignaturesFrom(ctx context.Context, arg CosignaturesFromParams) ([]LogCosignature, error) {
+	rows, err := q.db.Query(ctx, cosignaturesFrom, arg.First, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []LogCosignature{}
+	for rows.Next() {
+		var i LogCosignature
+		if err := rows.Scan(
+			&i.Size,
+			&i.Witness,
+			&i.KeyHash,
+			&i.Line,
 			&i.At,
 		); err != nil {
 			return nil, err
@@ -375,6 +524,34 @@ func (q *Queries) Head(ctx context.Context) (HeadRow, error) {
 	return i, err
 }
 
+const insertCosignature = `-- name: InsertCosignature :execrows
+insert into log_cosignature (size, witness, key_hash, line, at)
+values ($1, $2, $3, $4, $5)
+on conflict do nothing
+`
+
+type InsertCosignatureParams struct {
+	Size    int64
+	Witness string
+	KeyHash []byte
+	Line    string
+	At      time.Time
+}
+
+func (q *Queries) InsertCosignature(ctx context.Context, arg InsertCosignatureParams) (int64, error) {
+	result, err := q.db.Exec(ctx, insertCosignature,
+		arg.Size,
+		arg.Witness,
+		arg.KeyHash,
+		arg.Line,
+		arg.At,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const insertEntries = `-- name: InsertEntries :exec
 insert into log_entry (seq, key, key_sum, subject, counter, leaf_hash, bytes)
 select unnest($1::bigint[]), unnest($2::text[]), unnest($3::bytea[]), unnest($4::bytea[]), unnest($5::bigint[]),
@@ -463,6 +640,55 @@ func (q *Queries) KeepCheckpoint(ctx context.Context, arg KeepCheckpointParams) 
 		arg.At,
 	)
 	return err
+}
+
+const keepCheckpointFor = `-- name: KeepCheckpointFor :exec
+insert into log_checkpoint (size, root, note, at)
+values ($1, $2, $3, $4)
+on conflict (size) do nothing
+`
+
+type KeepCheckpointForParams struct {
+	Size int64
+	Root []byte
+	Note string
+	At   time.Time
+}
+
+func (q *Queries) KeepCheckpointFor(ctx context.Context, arg KeepCheckpointForParams) error {
+	_, err := q.db.Exec(ctx, keepCheckpointFor,
+		arg.Size,
+		arg.Root,
+		arg.Note,
+		arg.At,
+	)
+	return err
+}
+
+const lastCosignature = `-- name: LastCosignature :one
+select size, witness, key_hash, line, at
+from log_cosignature
+where witness = $1 and key_hash = $2
+order by size desc
+limit 1
+`
+
+type LastCosignatureParams struct {
+	Witness string
+	KeyHash []byte
+}
+
+func (q *Queries) LastCosignature(ctx context.Context, arg LastCosignatureParams) (LogCosignature, error) {
+	row := q.db.QueryRow(ctx, lastCosignature, arg.Witness, arg.KeyHash)
+	var i LogCosignature
+	err := row.Scan(
+		&i.Size,
+		&i.Witness,
+		&i.KeyHash,
+		&i.Line,
+		&i.At,
+	)
+	return i, err
 }
 
 const leafHashes = `-- name: LeafHashes :many
