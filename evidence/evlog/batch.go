@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -82,6 +83,9 @@ func (l *Log) leave(c *call) bool {
 // runNext runs a batch of all who wait, in the goroutine of the first of them, then hands over to the next first. No goroutine of
 // the log's own, and no waiting for company: a lone caller commits at once.
 func (l *Log) runNext() {
+	// Those whom the last commit let go are about to come back: giving way once lets them in, where the first of them alone would
+	// take a commit of its own. A lone caller gives way to nobody.
+	runtime.Gosched()
 	l.mu.Lock()
 	n := min(len(l.waiting), l.maxBatch)
 	batch := l.waiting[:n:n]

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"github.com/transparency-dev/tessera"
 	"github.com/transparency-dev/tessera/storage/posix"
 	"golang.org/x/mod/sumdb/note"
+	"k8s.io/klog/v2"
 
 	"zhizheng/evidence"
 	"zhizheng/evidence/chain"
@@ -148,11 +150,15 @@ func register(ctx context.Context, l *benchLog, k *evidence.Keeper) (evidence.ID
 	_, _ = rand.Read(r.SHA256[:]) // never fails since Go 1.24
 	r.Composite = sha256.Sum256(r.SHA256[:])
 	var eid evidence.ID
-	err := l.Do(ctx, func(ctx context.Context, tx *pg.Tx) error {
-		rec, _, err := k.Register(ctx, tx, r)
-		if err != nil {
-			return err
-		}
+	known, err := k.Known(ctx, r.SHA256, r.Size)
+	if err != nil {
+		return "", err
+	}
+	if known {
+		return "", errors.New("random bytes were known")
+	}
+	err = l.Do(ctx, func(ctx context.Context, tx *pg.Tx) error {
+		rec := k.RegisterUnseen(tx, r)
 		eid = rec.ID
 		return l.Append(tx, chain.Entry{Key: r.ManifestKey, Kind: chain.KindManifest, Subject: chain.Subject{Type: chain.SubjectKey, ID: "bench"},
 			Payload: chain.ManifestPayload{EvidenceID: string(rec.ID), Signed: make([]byte, 300), Cert: make([]byte, 32)}})
@@ -186,6 +192,8 @@ func hammer(ctx context.Context, writers int, d time.Duration, next *int64, writ
 
 // tessera is the other log: batches as large as ours, flushed as soon as they are full or 5 ms old.
 func (b *logBench) tessera(ctx context.Context) (*tessera.Appender, func(context.Context) error, error) {
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
 	dir := filepath.Join(b.dir, "tessera")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, nil, err
@@ -203,8 +211,16 @@ func (b *logBench) tessera(ctx context.Context) (*tessera.Appender, func(context
 		return nil, nil, err
 	}
 	o := tessera.NewAppendOptions().WithCheckpointSigner(s).WithCheckpointInterval(time.Second).WithBatching(logWriters, 5*time.Millisecond)
+	ctx, cancel := context.WithCancel(ctx)
 	a, stop, _, err := tessera.NewAppender(ctx, driver, o)
-	return a, stop, err
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	return a, func(ctx context.Context) error {
+		defer cancel()
+		return stop(ctx)
+	}, nil
 }
 
 func withDatabase(address, name string) (string, error) {
