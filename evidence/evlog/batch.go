@@ -83,9 +83,7 @@ func (l *Log) leave(c *call) bool {
 // runNext runs a batch of all who wait, in the goroutine of the first of them, then hands over to the next first. No goroutine of
 // the log's own, and no waiting for company: a lone caller commits at once.
 func (l *Log) runNext() {
-	// Those whom the last commit let go are about to come back: giving way once lets them in, where the first of them alone would
-	// take a commit of its own. A lone caller gives way to nobody.
-	runtime.Gosched()
+	l.giveWay()
 	l.mu.Lock()
 	n := min(len(l.waiting), l.maxBatch)
 	batch := l.waiting[:n:n]
@@ -96,6 +94,23 @@ func (l *Log) runNext() {
 	defer func() { l.handOver(batch, whole) }()
 	l.runBatch(batch)
 	whole = true
+}
+
+// giveWay lets in those whom the last commit let go and who are about to come back, where the first of them alone would take a commit of
+// its own. It gives way as long as that brings somebody; a lone caller loses next to nothing.
+func (l *Log) giveWay() {
+	for before, quiet := 0, 0; quiet < 4; quiet++ {
+		l.mu.Lock()
+		n := len(l.waiting)
+		l.mu.Unlock()
+		if n >= l.maxBatch {
+			return
+		}
+		if n > before {
+			before, quiet = n, 0
+		}
+		runtime.Gosched()
+	}
 }
 
 // handOver tells the callers of a batch that it is through and wakes the next first.
