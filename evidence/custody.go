@@ -35,8 +35,8 @@ type CustodyEvent struct {
 	Session string
 }
 
-// Note writes a custody event and its leaf, in the caller's transaction.
-func (k *Keeper) Note(ctx context.Context, tx *pg.Tx, eid ID, kind chain.Kind, a Act) error {
+// Note writes a custody event and its leaf when the caller's transaction commits: an item that isn't there fails the commit.
+func (k *Keeper) Note(_ context.Context, tx *pg.Tx, eid ID, kind chain.Kind, a Act) error {
 	if a.At.IsZero() {
 		a.At = k.now()
 	}
@@ -49,11 +49,12 @@ func (k *Keeper) Note(ctx context.Context, tx *pg.Tx, eid ID, kind chain.Kind, a
 	if err := k.log.Append(tx, chain.Entry{Key: key, Kind: kind, Subject: Subject(eid), Time: a.At, Payload: p}); err != nil {
 		return err
 	}
-	return k.addCustody(ctx, tx, eid, kind, a, key)
+	k.addCustody(tx, eid, kind, a, key)
+	return nil
 }
 
-// addCustody writes the row of an event whose leaf is appended under key.
-func (k *Keeper) addCustody(ctx context.Context, tx *pg.Tx, eid ID, kind chain.Kind, a Act, key string) error {
+// addCustody puts off the row of an event whose leaf is appended under key.
+func (k *Keeper) addCustody(tx *pg.Tx, eid ID, kind chain.Kind, a Act, key string) {
 	if a.At.IsZero() {
 		a.At = k.now()
 	}
@@ -62,12 +63,8 @@ func (k *Keeper) addCustody(ctx context.Context, tx *pg.Tx, eid ID, kind chain.K
 		u := a.Until.UTC()
 		until = &u
 	}
-	err := db.New(tx).AddCustody(ctx, db.AddCustodyParams{ID: id.New(), EvidenceID: string(eid), At: a.At.UTC(), Kind: int16(kind),
+	k.events.Add(tx, db.CustodyRow{ID: id.New(), EvidenceID: string(eid), At: a.At.UTC(), Kind: int16(kind),
 		Actor: a.Actor, Session: a.Session, CaseID: a.CaseID, Reason: a.Reason, Until: until, LogKey: key})
-	if err != nil {
-		return fmt.Errorf("write custody event: %w", err)
-	}
-	return nil
 }
 
 // Custody gives the chain of custody, oldest first.

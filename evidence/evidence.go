@@ -93,6 +93,9 @@ type Keeper struct {
 	store *blob.Store
 	now   func() time.Time
 	views viewWindow
+
+	records *pg.Bulk[db.RegisterParams]
+	events  *pg.Bulk[db.CustodyRow]
 }
 
 // NewKeeper needs the pool, the log and the store that holds the bytes.
@@ -100,12 +103,62 @@ func NewKeeper(pool *pgxpool.Pool, log *evlog.Log, store *blob.Store, now func()
 	if now == nil {
 		now = time.Now
 	}
-	return &Keeper{pool: pool, log: log, store: store, now: now}
+	return &Keeper{pool: pool, log: log, store: store, now: now,
+		records: pg.NewBulk(1, "register evidence", db.QueueEvidence),
+		events:  pg.NewBulk(2, "write custody event", db.QueueCustody),
+	}
 }
 
 // Register makes the record of a fingerprinted file in the caller's transaction, beside the manifest's leaf. Bytes that are known
 // already give the first record and existing = true.
 func (k *Keeper) Register(ctx context.Context, tx *pg.Tx, r Registration) (rec Record, existing bool, err error) {
+	p := k.registration(r)
+	q := db.New(tx)
+	row, err := q.Register(ctx, p)
+	if err == nil {
+		k.addCustody(tx, ID(row.ID), chain.KindManifest, Act{Actor: r.Station}, r.ManifestKey)
+		return record(row), false, nil
+	}
+	if !errors.Is(err, pgx.ErrNoRows) {
+		return Record{}, false, fmt.Errorf("register evidence: %w", err)
+	}
+	row, err = q.ByDigest(ctx, db.ByDigestParams{Sha256: r.SHA256[:], Size: r.Size})
+	if err != nil {
+		return Record{}, false, fmt.Errorf("find evidence by digest: %w", err)
+	}
+	return record(row), true, nil
+}
+
+// Known says whether bytes have a record. It is asked before a transaction, beside others, not within.
+func (k *Keeper) Known(ctx context.Context, sha256 [32]byte, size int64) (bool, error) {
+	_, err := db.New(k.pool).ByDigest(ctx, db.ByDigestParams{Sha256: sha256[:], Size: size})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("find evidence by digest: %w", err)
+	}
+	return true, nil
+}
+
+// RegisterUnseen is Register for bytes that were not Known a moment ago: all of it is put off until the commit. Should the same bytes
+// have come by another way since, the commit fails with IsSeen, and Register is the way.
+func (k *Keeper) RegisterUnseen(tx *pg.Tx, r Registration) Record {
+	p := k.registration(r)
+	k.records.Add(tx, p)
+	k.addCustody(tx, ID(p.ID), chain.KindManifest, Act{Actor: r.Station}, r.ManifestKey)
+	return record(db.Evidence{ID: p.ID, Township: p.Township, Station: p.Station, Recorder: p.Recorder, DeviceID: p.DeviceID, FileName: p.FileName,
+		FileNameBytes: p.FileNameBytes, Size: p.Size, Sha256: p.Sha256, PartSize: p.PartSize, Composite: p.Composite, ManifestKey: p.ManifestKey,
+		ModifiedAt: p.ModifiedAt, RecordedAt: p.RecordedAt, RegisteredAt: p.RegisteredAt, ObjectKey: p.ObjectKey, Status: StatusPending,
+		HoldState: "none", Media: []byte("{}")})
+}
+
+// IsSeen reports whether RegisterUnseen came too late.
+func IsSeen(err error) bool {
+	return pg.IsUnique(err, "evidence_sha256_size_key") || pg.IsUnique(err, "evidence_manifest_key_key")
+}
+
+func (k *Keeper) registration(r Registration) db.RegisterParams {
 	now := k.now().UTC()
 	recorded := now
 	var modified *time.Time
@@ -116,25 +169,13 @@ func (k *Keeper) Register(ctx context.Context, tx *pg.Tx, r Registration) (rec R
 			recorded = m
 		}
 	}
-	q := db.New(tx)
 	newID := id.New()
-	row, err := q.Register(ctx, db.RegisterParams{
+	return db.RegisterParams{
 		ID: newID, Township: r.Township, Station: r.Station, Recorder: r.Recorder, DeviceID: r.DeviceID,
 		FileName: displayName(r.FileName), FileNameBytes: nonNil(r.FileName), Size: r.Size, Sha256: r.SHA256[:], PartSize: r.PartSize,
 		Composite: r.Composite[:], ManifestKey: r.ManifestKey, ModifiedAt: modified, RecordedAt: recorded, RegisteredAt: now,
 		ObjectKey: objectKey(r.Township, now, newID),
-	})
-	if err == nil {
-		return record(row), false, k.addCustody(ctx, tx, ID(row.ID), chain.KindManifest, Act{Actor: r.Station}, r.ManifestKey)
 	}
-	if !errors.Is(err, pgx.ErrNoRows) {
-		return Record{}, false, fmt.Errorf("register evidence: %w", err)
-	}
-	row, err = q.ByDigest(ctx, db.ByDigestParams{Sha256: r.SHA256[:], Size: r.Size})
-	if err != nil {
-		return Record{}, false, fmt.Errorf("find evidence by digest: %w", err)
-	}
-	return record(row), true, nil
 }
 
 // objectKey holds no personal data: a township code, a month, a random id.
@@ -167,7 +208,8 @@ func (k *Keeper) Seal(ctx context.Context, tx *pg.Tx, eid ID, s Sealed) error {
 	}}); err != nil {
 		return err
 	}
-	return k.addCustody(ctx, tx, eid, chain.KindSealed, Act{Actor: row.Station, At: at, Until: until}, key)
+	k.addCustody(tx, eid, chain.KindSealed, Act{Actor: row.Station, At: at, Until: until}, key)
+	return nil
 }
 
 // SealKey is the idempotency key of a record's sealing leaf.

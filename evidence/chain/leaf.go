@@ -76,11 +76,7 @@ func (l Leaf) Encode() ([]byte, error) {
 	if err := l.check(); err != nil {
 		return nil, err
 	}
-	b, err := enc.Marshal(l)
-	if err != nil {
-		return nil, fmt.Errorf("encode leaf: %w", err)
-	}
-	return b, nil
+	return appendLeaf(make([]byte, 0, 160), &l), nil
 }
 
 // DecodeLeaf reads a leaf and refuses bytes that are not exactly what Encode gives for it.
@@ -88,11 +84,22 @@ func DecodeLeaf(b []byte) (Leaf, error) {
 	if len(b) > MaxLeaf {
 		return Leaf{}, fmt.Errorf("decode leaf: %d bytes, at most %d", len(b), MaxLeaf)
 	}
+	if l, ok := readLeaf(b); ok {
+		return l, nil
+	}
+	return decodeLeaf(b)
+}
+
+// decodeLeaf is DecodeLeaf by the general decoder, which knows what is wrong.
+func decodeLeaf(b []byte) (Leaf, error) {
 	var l Leaf
 	if err := strict.Unmarshal(b, &l); err != nil {
 		return Leaf{}, fmt.Errorf("decode leaf: %w", err)
 	}
-	again, err := l.Encode()
+	if err := l.check(); err != nil {
+		return Leaf{}, fmt.Errorf("decode leaf: %w", err)
+	}
+	again, err := enc.Marshal(l)
 	if err != nil {
 		return Leaf{}, fmt.Errorf("decode leaf: %w", err)
 	}

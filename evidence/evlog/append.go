@@ -22,6 +22,8 @@ type item struct {
 	salt    []byte
 	payload []byte
 
+	commitment [32]byte
+
 	seq     int64
 	counter uint64
 	hash    chain.Hash
@@ -58,7 +60,7 @@ func (l *Log) Append(tx *pg.Tx, entries ...chain.Entry) error {
 	}
 	tx.BeforeCommit(l, func(ctx context.Context, tx *pg.Tx) error {
 		q.done = true
-		if err := l.sequence(ctx, tx, q.items); err != nil {
+		if _, err := l.sequence(ctx, sequencing{tx: tx}, q.items); err != nil {
 			return err
 		}
 		l.nudge() // before the commit: the publisher waits a little for it
@@ -96,6 +98,7 @@ func (l *Log) prepare(e chain.Entry) (*item, error) {
 	_, _ = rand.Read(salt) // never fails since Go 1.24
 	return &item{
 		key: e.Key, kind: e.Kind, subject: e.Subject.Opaque(), timeMS: t.UnixMilli(), salt: salt, payload: payload,
+		commitment: chain.Commitment(salt, payload),
 	}, nil
 }
 

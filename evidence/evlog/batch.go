@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"zhizheng/evidence/evlog/internal/db"
 	"zhizheng/internal/fault"
 	"zhizheng/internal/pg"
 )
@@ -27,6 +29,7 @@ type call struct {
 	err      error
 	panicked any
 	items    []*item
+	rows     pg.Rows
 }
 
 // Do runs fn in a transaction that it may share: whatever arrived while the last commit was in flight goes into the next one, each
@@ -80,6 +83,7 @@ func (l *Log) leave(c *call) bool {
 // runNext runs a batch of all who wait, in the goroutine of the first of them, then hands over to the next first. No goroutine of
 // the log's own, and no waiting for company: a lone caller commits at once.
 func (l *Log) runNext() {
+	l.giveWay()
 	l.mu.Lock()
 	n := min(len(l.waiting), l.maxBatch)
 	batch := l.waiting[:n:n]
@@ -90,6 +94,23 @@ func (l *Log) runNext() {
 	defer func() { l.handOver(batch, whole) }()
 	l.runBatch(batch)
 	whole = true
+}
+
+// giveWay lets in those whom the last commit let go and who are about to come back, where the first of them alone would take a commit of
+// its own. It gives way as long as that brings somebody; a lone caller loses next to nothing.
+func (l *Log) giveWay() {
+	for before, quiet := 0, 0; quiet < 4; quiet++ {
+		l.mu.Lock()
+		n := len(l.waiting)
+		l.mu.Unlock()
+		if n >= l.maxBatch {
+			return
+		}
+		if n > before {
+			before, quiet = n, 0
+		}
+		runtime.Gosched()
+	}
 }
 
 // handOver tells the callers of a batch that it is through and wakes the next first.
@@ -114,51 +135,48 @@ func (l *Log) handOver(batch []*call, whole bool) {
 	close(next.woken)
 }
 
-// runBatch commits the calls together, and one by one if together fails.
+// runBatch commits the calls together. If together fails, one of them is the cause: it is looked for by halves, so that the others still
+// share their commits.
 func (l *Log) runBatch(batch []*call) {
 	err := l.commitTogether(batch)
-	if err == nil {
+	switch {
+	case err == nil:
 		for _, c := range batch {
 			// A deadlock or serialization failure under a savepoint is the company's fault, not fn's.
 			if c.err != nil && len(batch) > 1 && retryable(c.err) {
-				l.runAlone(c)
+				l.runBatch([]*call{c})
 			}
 		}
-		return
-	}
-	if len(batch) > 1 && worthAlone(err) {
-		l.log.Debug("batch failed, trying one by one", "callers", len(batch), "err", err)
+	case len(batch) > 1 && timedOut(err): // by halves, one that hangs would be waited for again and again
 		for _, c := range batch {
-			l.runAlone(c)
+			l.runBatch([]*call{c})
 		}
-		return
-	}
-	for _, c := range batch {
-		if c.panicked == nil {
-			c.err = err
+	case len(batch) > 1 && worthAlone(err):
+		l.log.Debug("batch failed, trying its halves", "callers", len(batch), "err", err)
+		l.runBatch(batch[:len(batch)/2])
+		l.runBatch(batch[len(batch)/2:])
+	default:
+		for _, c := range batch {
+			if c.panicked == nil {
+				c.err = err
+			}
 		}
-	}
-}
-
-func (l *Log) runAlone(c *call) {
-	c.err, c.panicked = nil, nil
-	if err := l.commitTogether([]*call{c}); err != nil && c.panicked == nil {
-		c.err = err
 	}
 }
 
 // commitTogether runs one transaction. Its result is the transaction's; what went wrong under a caller's own savepoint is in call.err.
+// Callers that only append and put rows off need no transaction yet while they run: theirs begins, and ends, with the sequencing.
 func (l *Log) commitTogether(batch []*call) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(batch[0].ctx), batchTimeout)
 	defer cancel()
-	t, err := l.pool.BeginTx(ctx, pgx.TxOptions{})
+	conn, err := l.pool.Acquire(ctx)
 	if err != nil {
 		return pg.Away(err)
 	}
-	defer func() { _ = t.Rollback(context.WithoutCancel(ctx)) }() // after a commit this is a no-op
-	sh := &shared{Tx: t, alone: len(batch) == 1}
+	sh := &shared{conn: conn, alone: len(batch) == 1}
+	defer sh.end(ctx)
 	for _, c := range batch {
-		c.err, c.panicked, c.items = nil, nil, nil
+		c.err, c.panicked, c.items, c.rows = nil, nil, nil, nil
 		if err := l.runCall(ctx, sh, c); err != nil {
 			return pg.Away(err)
 		}
@@ -166,20 +184,27 @@ func (l *Log) commitTogether(batch []*call) error {
 	if err := sh.finish(ctx); err != nil {
 		return pg.Away(err)
 	}
-	if sh.alone && batch[0].err != nil {
-		return nil // rolled back
-	}
 	var items []*item
+	rows := pg.Rows{}
 	for _, c := range batch {
 		if c.err == nil {
 			items = append(items, c.items...)
+			rows.Join(c.rows)
 		}
 	}
-	if err := l.sequence(ctx, t, items); err != nil {
-		return pg.Away(err)
+	if sh.alone && batch[0].err != nil || sh.tx == nil && len(items) == 0 && len(rows) == 0 {
+		return nil // nothing to commit
 	}
-	if err := t.Commit(ctx); err != nil {
+	s := sequencing{tx: conn, after: db.QueueCommit, before: func(b *pgx.Batch) {
+		if sh.tx == nil {
+			db.QueueBegin(b)
+		}
+		rows.Queue(b)
+	}}
+	if ended, err := l.sequence(ctx, s, items); ended {
 		return l.settle(ctx, items, err)
+	} else if err != nil {
+		return pg.Away(err)
 	}
 	if len(items) > 0 {
 		l.nudge()
@@ -192,7 +217,7 @@ func (l *Log) runCall(ctx context.Context, sh *shared, c *call) error {
 	deadline, _ := ctx.Deadline()
 	own, cancel := context.WithDeadline(context.WithoutCancel(c.ctx), deadline) // a caller that leaves must not cut the shared connection
 	defer cancel()
-	sp := &savepoint{Tx: sh.Tx, shared: sh}
+	sp := &savepoint{shared: sh}
 	tx := &pg.Tx{Tx: sp}
 	q := l.queueOf(tx)
 	q.batched = true
@@ -217,7 +242,7 @@ func (l *Log) runCall(ctx context.Context, sh *shared, c *call) error {
 		}
 		return nil
 	}
-	c.items = q.items
+	c.items, c.rows = q.items, tx.TakeRows()
 	if sp.set && !sh.alone {
 		sh.kept = c
 	}
@@ -236,7 +261,7 @@ func (l *Log) settle(ctx context.Context, items []*item, cause error) error {
 	}
 	var refused *pgconn.PgError
 	if probe == nil || errors.As(cause, &refused) && refused.Severity == "ERROR" { // nothing to look for, or the server has said no itself
-		return pg.Away(fmt.Errorf("commit: %w", cause))
+		return pg.Away(cause)
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchTimeout)
 	defer cancel()
@@ -269,11 +294,13 @@ func retryable(err error) bool {
 	return errors.As(err, &pe) && (pe.Code == "40001" || pe.Code == "40P01")
 }
 
+func timedOut(err error) bool { return errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err) }
+
 // worthAlone tells a batch that one caller poisoned from a database that is away.
 func worthAlone(err error) bool {
 	if fault.Is(err, fault.KindUnavailable) || fault.Is(err, fault.KindStorageFull) {
 		return false
 	}
 	var pe *pgconn.PgError
-	return errors.As(err, &pe) || fault.Is(err, fault.KindConflict) || errors.Is(err, context.DeadlineExceeded) || pgconn.Timeout(err)
+	return errors.As(err, &pe) || fault.Is(err, fault.KindConflict)
 }

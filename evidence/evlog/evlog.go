@@ -61,6 +61,7 @@ type Log struct {
 	halt    atomic.Pointer[string] // why appending and signing stand still
 	wake    chan struct{}          // something was appended
 	awaited atomic.Int64           // size of the tree that the last append will leave behind
+	tail    openTile
 
 	witnesses atomic.Pointer[witnesses] // the policy in force, never nil once open
 

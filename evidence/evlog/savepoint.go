@@ -3,20 +3,41 @@ package evlog
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"zhizheng/internal/pg"
 )
 
-// shared is the transaction of a batch. Its one savepoint stands before the work of one caller; keeping that work and standing before
-// the next caller's is one round trip.
+// shared is the transaction of a batch. It begins with the first statement of a caller. Its one savepoint stands before the work of one
+// caller; keeping that work and standing before the next caller's is one round trip.
 type shared struct {
-	pgx.Tx
-	alone bool  // one caller: its failure is the transaction's, no savepoint is needed
-	open  bool  // the savepoint is set
-	kept  *call // whose work lies behind it, waiting to be kept
+	conn  *pgxpool.Conn
+	tx    pgx.Tx // nil until a caller needed it
+	alone bool   // one caller: its failure is the transaction's, no savepoint is needed
+	open  bool   // the savepoint is set
+	kept  *call  // whose work lies behind it, waiting to be kept
+}
+
+// begin begins the transaction if that has not been done.
+func (s *shared) begin(ctx context.Context) (err error) {
+	if s.tx == nil {
+		s.tx, err = s.conn.Begin(ctx)
+	}
+	return err
+}
+
+// end gives the connection back, and takes back what was not committed.
+func (s *shared) end(ctx context.Context) {
+	if c := s.conn.Conn(); !c.IsClosed() && c.PgConn().TxStatus() != 'I' {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		_, _ = s.conn.Exec(ctx, `rollback`) // if it fails, the pool closes a connection that is inside a transaction
+	}
+	s.conn.Release()
 }
 
 // Deferred constraints are checked here, while their failure still undoes only the caller that broke them.
@@ -32,7 +53,7 @@ func (s *shared) stand(ctx context.Context) error {
 	case s.open:
 		return nil // the work behind it was undone
 	}
-	_, err := s.Tx.Exec(ctx, `savepoint caller`)
+	_, err := s.tx.Exec(ctx, `savepoint caller`)
 	s.open = err == nil
 	return err
 }
@@ -49,7 +70,7 @@ func (s *shared) finish(ctx context.Context) error {
 func (s *shared) settle(ctx context.Context, sql string) error {
 	c := s.kept
 	s.kept = nil
-	_, err := s.Tx.Exec(ctx, sql)
+	_, err := s.tx.Exec(ctx, sql)
 	var pe *pgconn.PgError
 	if err == nil || !errors.As(err, &pe) {
 		return err
@@ -63,7 +84,7 @@ func (s *shared) undo(ctx context.Context) error {
 	if s.alone {
 		return nil // the transaction is not going to be committed
 	}
-	_, err := s.Tx.Exec(ctx, `rollback to savepoint caller`)
+	_, err := s.tx.Exec(ctx, `rollback to savepoint caller`)
 	return err
 }
 
@@ -81,15 +102,20 @@ func (s *savepoint) start(ctx context.Context) error {
 	if s.set {
 		return nil
 	}
+	if err := s.shared.begin(ctx); err != nil {
+		return err
+	}
 	if err := s.shared.stand(ctx); err != nil {
 		return err
 	}
-	s.set = true
+	s.Tx, s.set = s.shared.tx, true
 	return nil
 }
 
 func (s *savepoint) Commit(context.Context) error   { return errShared }
 func (s *savepoint) Rollback(context.Context) error { return errShared }
+
+func (s *savepoint) Conn() *pgx.Conn { return s.shared.conn.Conn() }
 
 func (s *savepoint) Begin(ctx context.Context) (pgx.Tx, error) {
 	if err := s.start(ctx); err != nil {
@@ -124,6 +150,13 @@ func (s *savepoint) SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResult
 		return failedBatch{err}
 	}
 	return s.Tx.SendBatch(ctx, b)
+}
+
+func (s *savepoint) Prepare(ctx context.Context, name, sql string) (*pgconn.StatementDescription, error) {
+	if err := s.start(ctx); err != nil {
+		return nil, err
+	}
+	return s.Tx.Prepare(ctx, name, sql)
 }
 
 func (s *savepoint) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, src pgx.CopyFromSource) (int64, error) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,15 +14,55 @@ import (
 	"zhizheng/internal/fault"
 )
 
-// sequence gives the items their places and writes them. From the first statement on it holds the head's lock, until the
-// transaction ends: there is one order of appends, whatever process they come from.
-func (l *Log) sequence(ctx context.Context, tx pgx.Tx, items []*item) error {
-	if len(items) == 0 {
-		return nil
+// sequencing is the part of a transaction in which entries get their places and are written. It takes two round trips: what leads up to
+// the head's lock and reads under it, and what is written, with the commit if the transaction is the log's own. From the lock on
+// until the transaction's end there is one order of appends, whatever process they come from.
+type sequencing struct {
+	tx     sender
+	before func(b *pgx.Batch) // nil, or queues what has to be done before the lock
+	after  func(b *pgx.Batch) // nil, or queues what ends the transaction
+}
+
+// sender is a transaction, or the connection that it is on.
+type sender interface {
+	db.DBTX
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+}
+
+// sequence gives the items their places and writes them. ended says that the end of the transaction was on its way when the error came:
+// whether it was committed is not known then.
+func (l *Log) sequence(ctx context.Context, s sequencing, items []*item) (ended bool, err error) {
+	edge, rows, err := l.place(ctx, s, items)
+	if err != nil {
+		return false, err
+	}
+	var b pgx.Batch
+	if len(rows.Entries.Seqs) > 0 {
+		db.QueueWrite(&b, rows)
+		l.awaited.Store(edge.Size)
+	}
+	if s.after != nil {
+		s.after(&b)
+	}
+	if b.Len() == 0 {
+		return false, nil
+	}
+	if err := s.tx.SendBatch(ctx, &b).Close(); err != nil {
+		return s.after != nil, fmt.Errorf("append to log: %w", err)
+	}
+	return false, nil
+}
+
+// place locks the head, leaves out what is in the log already, and gives the rest places. What it returns has no entries if nothing is fresh.
+func (l *Log) place(ctx context.Context, s sequencing, items []*item) (chain.Edge, db.Appended, error) {
+	none := func(err error) (chain.Edge, db.Appended, error) { return chain.Edge{}, db.Appended{}, err }
+	var b pgx.Batch
+	if s.before != nil {
+		s.before(&b)
 	}
 	keys := make([]string, len(items))
 	var subjects [][]byte
-	heads := map[chain.SubjectID]subjectHead{}
+	heads := make(map[chain.SubjectID]subjectHead, len(items))
 	for i, it := range items {
 		keys[i] = it.key
 		if _, ok := heads[it.subject]; !ok {
@@ -29,47 +70,49 @@ func (l *Log) sequence(ctx context.Context, tx pgx.Tx, items []*item) error {
 			subjects = append(subjects, it.subject[:])
 		}
 	}
-	known, err := db.ReadForAppend(ctx, tx, keys, subjects)
-	if err != nil {
-		return fmt.Errorf("lock log head: %w", err)
+	var known db.ForAppend
+	if len(items) > 0 {
+		db.QueueRead(&b, &known, keys, subjects)
+	}
+	if b.Len() == 0 {
+		return none(nil)
+	}
+	if err := s.tx.SendBatch(ctx, &b).Close(); err != nil || len(items) == 0 {
+		return none(err)
 	}
 	edge, err := chain.ParseEdge(known.Head.Size, known.Head.Edge)
 	if err != nil {
-		return err
+		return none(err)
 	}
 	for _, s := range known.Subjects {
 		heads[chain.SubjectID(s.Subject)] = subjectHead{uint64(s.Counter), chain.Hash(s.LeafHash)}
 	}
 	fresh, err := resolve(items, known.Existing)
 	if err != nil || len(fresh) == 0 {
-		return err
+		return none(err)
 	}
 	for _, it := range fresh {
 		h := heads[it.subject]
 		it.seq = edge.Size
 		leaf := chain.Leaf{
 			Version: chain.Version, Kind: it.kind, Subject: it.subject, Counter: h.counter + 1, Prev: h.hash, TimeMS: it.timeMS,
-			Commitment: chain.Commitment(it.salt, it.payload),
+			Commitment: it.commitment,
 		}
 		if it.bytes, err = leaf.Encode(); err != nil {
-			return fmt.Errorf("append %q to log: %w", it.key, err)
+			return none(fmt.Errorf("append %q to log: %w", it.key, err))
 		}
 		if _, err := chain.DecodeLeaf(it.bytes); err != nil { // admitted only if it reads back as the same bytes
-			return fmt.Errorf("append %q to log: %w", it.key, err)
+			return none(fmt.Errorf("append %q to log: %w", it.key, err))
 		}
 		it.counter, it.hash = leaf.Counter, chain.LeafHash(it.bytes)
 		heads[it.subject] = subjectHead{leaf.Counter, it.hash}
 		edge.Append(it.hash)
 	}
 	rows := rowsOf(fresh, edge)
-	if rows.Tiles, err = fullTiles(ctx, tx, known.Head.Size, fresh); err != nil {
-		return fmt.Errorf("append to log: %w", err)
+	if rows.Tiles, err = l.fullTiles(ctx, s.tx, known.Head, fresh, edge); err != nil {
+		return none(fmt.Errorf("append to log: %w", err))
 	}
-	if err := db.WriteAppended(ctx, tx, rows); err != nil {
-		return fmt.Errorf("append to log: %w", err)
-	}
-	l.awaited.Store(edge.Size)
-	return nil
+	return edge, rows, nil
 }
 
 type subjectHead struct {
@@ -150,33 +193,52 @@ func rowsOf(fresh []*item, edge chain.Edge) db.Appended {
 	return a
 }
 
+// openTile holds the leaf hashes of the tile that the tree ends in, as the last append of this process left it. The edge binds it to
+// its content: a tree of that size and edge has those leaves, whoever appended since, or whether that append was committed at all.
+type openTile struct {
+	mu     sync.Mutex
+	size   int64
+	edge   []byte
+	hashes [][]byte
+}
+
+// at gives the hashes if they are those of this tree.
+func (o *openTile) at(size int64, edge []byte) ([][]byte, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.size != size || !bytes.Equal(o.edge, edge) {
+		return nil, false
+	}
+	return o.hashes[:len(o.hashes):len(o.hashes)], true // appending to it makes a copy
+}
+
+func (o *openTile) keep(size int64, edge []byte, hashes [][]byte) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.size, o.edge, o.hashes = size, edge, hashes
+}
+
 // fullTiles gives the tiles that these leaves complete, at every level. Partial tiles are never written: rewriting them each commit
 // costs many times the leaves' own bytes.
-func fullTiles(ctx context.Context, tx pgx.Tx, size int64, fresh []*item) ([]db.InsertTileParams, error) {
+func (l *Log) fullTiles(ctx context.Context, tx sender, head db.LockHeadRow, fresh []*item, edge chain.Edge) ([]db.InsertTileParams, error) {
 	q := db.New(tx)
 	hashes := make([][]byte, len(fresh))
 	for i, it := range fresh {
 		hashes[i] = it.hash[:]
 	}
+	if begun, ok := l.tail.at(head.Size, head.Edge); ok && head.Size/chain.TileWidth == edge.Size/chain.TileWidth {
+		l.tail.keep(edge.Size, edge.Bytes(), append(begun, hashes...))
+		return nil, nil // the common case: no tile is completed
+	}
 	var tiles []db.InsertTileParams
-	for level, have := 0, size; len(hashes) > 0 && have+int64(len(hashes)) >= (have/chain.TileWidth+1)*chain.TileWidth; level++ {
+	for level, have := 0, head.Size; len(hashes) > 0 && have+int64(len(hashes)) >= (have/chain.TileWidth+1)*chain.TileWidth; level++ {
 		// What the open tile of this level holds already lies below: leaf hashes, or roots of the tiles of the level beneath.
-		first := have / chain.TileWidth * chain.TileWidth
-		var begun [][]byte
-		var err error
-		if have > first && level == 0 {
-			begun, err = q.LeafHashes(ctx, db.LeafHashesParams{First: first, Past: have})
-		} else if have > first {
-			begun, err = q.TileRoots(ctx, db.TileRootsParams{Level: int16(level - 1), First: first, Past: have})
-		}
+		begun, err := l.begun(ctx, q, level, have, head)
 		if err != nil {
 			return nil, err
 		}
-		if int64(len(begun)) != have-first {
-			return nil, fmt.Errorf("level %d has %d of the %d hashes before %d", level, len(begun), have-first, have)
-		}
 		all := append(begun, hashes...)
-		idx := first / chain.TileWidth
+		idx := have / chain.TileWidth
 		have, hashes = idx, nil
 		for ; len(all) >= chain.TileWidth; all, idx = all[chain.TileWidth:], idx+1 {
 			t := bytes.Join(all[:chain.TileWidth], nil)
@@ -187,6 +249,29 @@ func fullTiles(ctx context.Context, tx pgx.Tx, size int64, fresh []*item) ([]db.
 			tiles = append(tiles, db.InsertTileParams{Level: int16(level), Idx: idx, Root: root[:], Hashes: t})
 			hashes = append(hashes, root[:])
 		}
+		if level == 0 {
+			l.tail.keep(edge.Size, edge.Bytes(), all)
+		}
 	}
 	return tiles, nil
+}
+
+// begun gives what the open tile of a level holds, when that level has so many hashes.
+func (l *Log) begun(ctx context.Context, q *db.Queries, level int, have int64, head db.LockHeadRow) (hashes [][]byte, err error) {
+	first := have / chain.TileWidth * chain.TileWidth
+	switch {
+	case have == first:
+		return nil, nil
+	case level > 0:
+		hashes, err = q.TileRoots(ctx, db.TileRootsParams{Level: int16(level - 1), First: first, Past: have})
+	default:
+		var ok bool
+		if hashes, ok = l.tail.at(head.Size, head.Edge); !ok {
+			hashes, err = q.LeafHashes(ctx, db.LeafHashesParams{First: first, Past: have})
+		}
+	}
+	if err == nil && int64(len(hashes)) != have-first {
+		err = fmt.Errorf("level %d has %d of the %d hashes before %d", level, len(hashes), have-first, have)
+	}
+	return hashes, err
 }

@@ -1,7 +1,7 @@
 // Package pg owns the way to PostgreSQL: the pool, transactions with work that must run last, and migrations. It promises that
 // InTx either commits everything the function and its queued work did, or nothing. It never knows a domain.
 //
-// Read pg.go for transactions, migrate.go for the schema.
+// Read pg.go for transactions, bulk.go for rows that are written together, migrate.go for the schema.
 package pg
 
 import (
@@ -23,6 +23,7 @@ const AppRole = "zhizheng_app"
 // Tx is a transaction plus the work that must run last in it, such as sequencing log entries under the head lock.
 type Tx struct {
 	pgx.Tx
+	rows   Rows
 	last   []lastWork
 	values map[any]any
 }
@@ -65,6 +66,17 @@ func (t *Tx) RunLast(ctx context.Context) error {
 	}
 	t.last = nil
 	return nil
+}
+
+// finish writes what was put off, before the queued work, which may hold the log's head, and what that put off in turn.
+func (t *Tx) finish(ctx context.Context) error {
+	if err := t.writeRows(ctx); err != nil {
+		return err
+	}
+	if err := t.RunLast(ctx); err != nil {
+		return err
+	}
+	return t.writeRows(ctx)
 }
 
 // Open makes a pool whose connections run as AppRole in UTC. A connection that holds a transaction idle for 30 s is cut by the
@@ -116,7 +128,7 @@ func InTx(ctx context.Context, db Beginner, fn func(tx *Tx) error) error {
 	if err := fn(tx); err != nil {
 		return away(err)
 	}
-	if err := tx.RunLast(ctx); err != nil {
+	if err := tx.finish(ctx); err != nil {
 		return away(err)
 	}
 	if err := t.Commit(ctx); err != nil {

@@ -5,6 +5,16 @@ values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 on conflict (sha256, size) do nothing
 returning *;
 
+-- name: RegisterUnseen :exec
+-- records of as many files as share the commit, see bulk.go; bytes that are known already fail it
+insert into evidence (id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite,
+  manifest_key, modified_at, recorded_at, registered_at, object_key)
+select unnest(sqlc.arg(ids)::text[]), unnest(sqlc.arg(townships)::text[]), unnest(sqlc.arg(stations)::text[]), unnest(sqlc.arg(recorders)::text[]),
+  unnest(sqlc.arg(device_ids)::text[]), unnest(sqlc.arg(file_names)::text[]), unnest(sqlc.arg(file_names_bytes)::bytea[]), unnest(sqlc.arg(sizes)::bigint[]),
+  unnest(sqlc.arg(sha256s)::bytea[]), unnest(sqlc.arg(part_sizes)::bigint[]), unnest(sqlc.arg(composites)::bytea[]), unnest(sqlc.arg(manifest_keys)::text[]),
+  unnest(sqlc.arg(modified_ats)::timestamptz[]), unnest(sqlc.arg(recorded_ats)::timestamptz[]), unnest(sqlc.arg(registered_ats)::timestamptz[]),
+  unnest(sqlc.arg(object_keys)::text[]);
+
 -- name: ByDigest :one
 select * from evidence where sha256 = $1 and size = $2;
 
@@ -44,8 +54,11 @@ where (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('town
   and (sqlc.narg('device_id')::text is null or device_id = sqlc.narg('device_id'));
 
 -- name: AddCustody :exec
+-- rows of as many events as share the commit, see bulk.go
 insert into custody (id, evidence_id, at, kind, actor, session, case_id, reason, until, log_key)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10);
+select unnest(sqlc.arg(ids)::text[]), unnest(sqlc.arg(evidence_ids)::text[]), unnest(sqlc.arg(ats)::timestamptz[]), unnest(sqlc.arg(kinds)::smallint[]),
+  unnest(sqlc.arg(actors)::text[]), unnest(sqlc.arg(sessions)::text[]), unnest(sqlc.arg(case_ids)::text[]), unnest(sqlc.arg(reasons)::text[]),
+  unnest(sqlc.arg(untils)::timestamptz[]), unnest(sqlc.arg(log_keys)::text[]);
 
 -- name: Custody :many
 select * from custody

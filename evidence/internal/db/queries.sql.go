@@ -12,34 +12,37 @@ import (
 
 const addCustody = `-- name: AddCustody :exec
 insert into custody (id, evidence_id, at, kind, actor, session, case_id, reason, until, log_key)
-values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+select unnest($1::text[]), unnest($2::text[]), unnest($3::timestamptz[]), unnest($4::smallint[]),
+  unnest($5::text[]), unnest($6::text[]), unnest($7::text[]), unnest($8::text[]),
+  unnest($9::timestamptz[]), unnest($10::text[])
 `
 
 type AddCustodyParams struct {
-	ID         string
-	EvidenceID string
-	At         time.Time
-	Kind       int16
-	Actor      string
-	Session    string
-	CaseID     string
-	Reason     string
-	Until      *time.Time
-	LogKey     string
+	Ids         []string
+	EvidenceIds []string
+	Ats         []time.Time
+	Kinds       []int16
+	Actors      []string
+	Sessions    []string
+	CaseIds     []string
+	Reasons     []string
+	Untils      []time.Time
+	LogKeys     []string
 }
 
+// rows of as many events as share the commit, see bulk.go
 func (q *Queries) AddCustody(ctx context.Context, arg AddCustodyParams) error {
 	_, err := q.db.Exec(ctx, addCustody,
-		arg.ID,
-		arg.EvidenceID,
-		arg.At,
-		arg.Kind,
-		arg.Actor,
-		arg.Session,
-		arg.CaseID,
-		arg.Reason,
-		arg.Until,
-		arg.LogKey,
+		arg.Ids,
+		arg.EvidenceIds,
+		arg.Ats,
+		arg.Kinds,
+		arg.Actors,
+		arg.Sessions,
+		arg.CaseIds,
+		arg.Reasons,
+		arg.Untils,
+		arg.LogKeys,
 	)
 	return err
 }
@@ -780,6 +783,58 @@ func (q *Queries) Register(ctx context.Context, arg RegisterParams) (Evidence, e
 		&i.RereadRun,
 	)
 	return i, err
+}
+
+const registerUnseen = `-- name: RegisterUnseen :exec
+insert into evidence (id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite,
+  manifest_key, modified_at, recorded_at, registered_at, object_key)
+select unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]),
+  unnest($5::text[]), unnest($6::text[]), unnest($7::bytea[]), unnest($8::bigint[]),
+  unnest($9::bytea[]), unnest($10::bigint[]), unnest($11::bytea[]), unnest($12::text[]),
+  unnest($13::timestamptz[]), unnest($14::timestamptz[]), unnest($15::timestamptz[]),
+  unnest($16::text[])
+`
+
+type RegisterUnseenParams struct {
+	Ids            []string
+	Townships      []string
+	Stations       []string
+	Recorders      []string
+	DeviceIds      []string
+	FileNames      []string
+	FileNamesBytes [][]byte
+	Sizes          []int64
+	Sha256s        [][]byte
+	PartSizes      []int64
+	Composites     [][]byte
+	ManifestKeys   []string
+	ModifiedAts    []time.Time
+	RecordedAts    []time.Time
+	RegisteredAts  []time.Time
+	ObjectKeys     []string
+}
+
+// records of as many files as share the commit, see bulk.go; bytes that are known already fail it
+func (q *Queries) RegisterUnseen(ctx context.Context, arg RegisterUnseenParams) error {
+	_, err := q.db.Exec(ctx, registerUnseen,
+		arg.Ids,
+		arg.Townships,
+		arg.Stations,
+		arg.Recorders,
+		arg.DeviceIds,
+		arg.FileNames,
+		arg.FileNamesBytes,
+		arg.Sizes,
+		arg.Sha256s,
+		arg.PartSizes,
+		arg.Composites,
+		arg.ManifestKeys,
+		arg.ModifiedAts,
+		arg.RecordedAts,
+		arg.RegisteredAts,
+		arg.ObjectKeys,
+	)
+	return err
 }
 
 const saveFacts = `-- name: SaveFacts :execrows

@@ -27,12 +27,24 @@ func run(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == "plain-upload" { // the baseline, a process of its own so that its CPU can be told
 		return plainUpload(ctx, args[1:])
 	}
+	if stop, err := profile(); err != nil {
+		return err
+	} else {
+		defer stop()
+	}
+	only := ""
+	if len(args) > 0 {
+		only = args[0] // "docking", "log", or one of the log's: "log:append"
+	}
 	fmt.Println(machine())
 	fmt.Println("name\tvalue\tunit\ttarget\tresult")
-	for _, part := range []func(context.Context) error{docking, logFigures} {
-		if err := part(ctx); err != nil {
+	if only == "" || only == "docking" {
+		if err := docking(ctx); err != nil {
 			return err
 		}
+	}
+	if part, of, _ := strings.Cut(only, ":"); part == "" || part == "log" {
+		return logFigures(ctx, of)
 	}
 	return nil
 }

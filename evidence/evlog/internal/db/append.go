@@ -1,8 +1,7 @@
 package db
 
 import (
-	"context"
-	"errors"
+	"fmt"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -14,39 +13,21 @@ type ForAppend struct {
 	Subjects []SubjectHeadsRow
 }
 
-// ReadForAppend locks the head and reads what is known of these keys and subjects, in one round trip. Each statement of the
-// pipeline takes its own snapshot (READ COMMITTED), so the second and third see all that was committed before the lock was won.
-// In one statement they would not: that reads a snapshot older than the lock.
-func ReadForAppend(ctx context.Context, tx pgx.Tx, keys []string, subjects [][]byte) (ForAppend, error) {
-	var b pgx.Batch
+// QueueRead queues locking the head and reading what is known of these keys and subjects; r is filled when the batch is read. Each
+// statement of the pipeline takes its own snapshot (READ COMMITTED), so those after the lock see all that was committed before it
+// was won. In one statement they would not: that reads a snapshot older than the lock.
+func QueueRead(b *pgx.Batch, r *ForAppend, keys []string, subjects [][]byte) {
 	// A plan made while the log is nearly empty is kept by the connection, and would scan the whole of what comes later.
 	b.Queue(`set local enable_seqscan = off`)
-	b.Queue(lockHead)
-	b.Queue(entriesByKeys, keys)
-	b.Queue(subjectHeads, subjects)
-	res := tx.SendBatch(ctx, &b)
-	var r ForAppend
-	err := func() error {
-		if _, err := res.Exec(); err != nil {
-			return err
-		}
-		if err := res.QueryRow().Scan(&r.Head.Size, &r.Head.Edge); err != nil {
-			return err
-		}
-		rows, err := res.Query()
-		if err != nil {
-			return err
-		}
-		if r.Existing, err = pgx.CollectRows(rows, pgx.RowToStructByPos[EntriesByKeysRow]); err != nil {
-			return err
-		}
-		if rows, err = res.Query(); err != nil {
-			return err
-		}
+	b.Queue(lockHead).QueryRow(func(row pgx.Row) error { return row.Scan(&r.Head.Size, &r.Head.Edge) })
+	b.Queue(entriesByKeys, keys).Query(func(rows pgx.Rows) (err error) {
+		r.Existing, err = pgx.CollectRows(rows, pgx.RowToStructByPos[EntriesByKeysRow])
+		return err
+	})
+	b.Queue(subjectHeads, subjects).Query(func(rows pgx.Rows) (err error) {
 		r.Subjects, err = pgx.CollectRows(rows, pgx.RowToStructByPos[SubjectHeadsRow])
 		return err
-	}()
-	return r, errors.Join(err, res.Close())
+	})
 }
 
 // Appended is what sequencing writes.
@@ -57,9 +38,8 @@ type Appended struct {
 	Head     UpdateHeadParams
 }
 
-// WriteAppended writes it in one round trip.
-func WriteAppended(ctx context.Context, tx pgx.Tx, a Appended) error {
-	var b pgx.Batch
+// QueueWrite queues writing it.
+func QueueWrite(b *pgx.Batch, a Appended) {
 	e, p := a.Entries, a.Payloads
 	b.Queue(insertEntries, e.Seqs, e.Keys, e.KeySums, e.Subjects, e.Counters, e.LeafHashes, e.Bytes)
 	b.Queue(insertPayloads, p.Seqs, p.Salts, p.Payloads)
@@ -67,5 +47,21 @@ func WriteAppended(ctx context.Context, tx pgx.Tx, a Appended) error {
 		b.Queue(insertTile, t.Level, t.Idx, t.Root, t.Hashes)
 	}
 	b.Queue(updateHead, a.Head.Size, a.Head.Edge)
-	return tx.SendBatch(ctx, &b).Close()
+}
+
+// QueueBegin queues the beginning of a transaction.
+func QueueBegin(b *pgx.Batch) { b.Queue(`begin`) }
+
+// QueueCommit queues its end. A statement that fails before it in the pipeline keeps it from being run.
+func QueueCommit(b *pgx.Batch) {
+	b.Queue(`commit`).Fn = func(res pgx.BatchResults) error {
+		tag, err := res.Exec()
+		if err != nil {
+			return fmt.Errorf("commit: %w", err)
+		}
+		if tag.String() != "COMMIT" {
+			return pgx.ErrTxCommitRollback
+		}
+		return nil
+	}
 }
