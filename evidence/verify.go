@@ -198,7 +198,7 @@ func (k *Keeper) Verified(ctx context.Context, tx *pg.Tx, eid ID, c Check) (fres
 	if row.Status == StatusDamaged {
 		act.Reason = "此前损坏（" + DamageText(row.Damage) + "），现已复原"
 	}
-	return true, k.addCheck(ctx, tx, eid, chain.KindVerified, c, act)
+	return true, k.addCheck(tx, eid, chain.KindVerified, c, act)
 }
 
 // Damaged writes down that they don't. The item stays damaged until Verified.
@@ -211,7 +211,7 @@ func (k *Keeper) Damaged(ctx context.Context, tx *pg.Tx, eid ID, c Check) (fresh
 	if err != nil {
 		return false, fmt.Errorf("mark evidence damaged: %w", err)
 	}
-	return true, k.addCheck(ctx, tx, eid, chain.KindDamaged, c, Act{Actor: "system", At: c.At, Reason: DamageText(c.Damage)})
+	return true, k.addCheck(tx, eid, chain.KindDamaged, c, Act{Actor: "system", At: c.At, Reason: DamageText(c.Damage)})
 }
 
 // Tried writes down that the store gave nothing to judge by. What is known about the item stays as it is.
@@ -242,7 +242,7 @@ func (k *Keeper) lockToCheck(ctx context.Context, tx *pg.Tx, eid ID, run string)
 // FirstRun stands for the first reading of an item soon after it was sealed.
 const FirstRun = "first"
 
-func (k *Keeper) addCheck(ctx context.Context, tx *pg.Tx, eid ID, kind chain.Kind, c Check, a Act) error {
+func (k *Keeper) addCheck(tx *pg.Tx, eid ID, kind chain.Kind, c Check, a Act) error {
 	key := CheckKey(eid, c.Run)
 	p := chain.VerifiedPayload{EvidenceID: string(eid), Reason: c.Damage}
 	if c.Damage != DamageMissing {
@@ -251,7 +251,8 @@ func (k *Keeper) addCheck(ctx context.Context, tx *pg.Tx, eid ID, kind chain.Kin
 	if err := k.log.Append(tx, chain.Entry{Key: key, Kind: kind, Subject: Subject(eid), Time: c.At, Payload: p}); err != nil {
 		return err
 	}
-	return k.addCustody(ctx, tx, eid, kind, a, key)
+	k.addCustody(tx, eid, kind, a, key)
+	return nil
 }
 
 // CheckKey is the idempotency key of the leaf that tells what a run read of an item.
