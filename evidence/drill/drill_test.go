@@ -117,9 +117,10 @@ func posts(t *testing.T, c *testcounty.County) {
 	t.Helper()
 	year := authority.Day(time.Now()).Year()
 	must(t, c.Budget.SetAllotments(authority.WithActor(t.Context(), authority.System), []budget.Allotment{{Township: testcounty.Donghe, Year: year, Fen: 3_000_000, Formula: "30,000（示例）"}}))
-	_, _, err := c.Budget.Post(c.As("finance", testcounty.Donghe), budget.NewPosting{Key: "p1", Township: testcounty.Donghe, Memo: "执法服装（示例）", Date: authority.Day(time.Now()),
+	p, _, err := c.Budget.Post(c.As("finance", testcounty.Donghe), budget.NewPosting{Key: "p1", Township: testcounty.Donghe, Memo: "执法服装（示例）", Date: authority.Day(time.Now()),
 		Lines: []budget.Line{{Account: "expense.uniform", Fen: 120_000}, {Account: budget.Budget, Fen: -120_000}}})
 	must(t, err)
+	c.Receipt(p.LogKey()) // a checkpoint covers it: the copy reaches that far
 }
 
 func must(t testing.TB, err error) {
