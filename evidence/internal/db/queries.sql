@@ -30,6 +30,7 @@ where (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('town
   and (sqlc.narg('verdict')::text is null or verdict = sqlc.narg('verdict'))
   and (sqlc.narg('recorder')::text is null or recorder = sqlc.narg('recorder'))
   and (sqlc.narg('device_id')::text is null or device_id = sqlc.narg('device_id'))
+  and (sqlc.narg('station')::text is null or station = sqlc.narg('station'))
   and (sqlc.narg('sha256')::bytea is null or sha256 = sqlc.narg('sha256'))
   and (sqlc.narg('q')::text is null or position(lower(sqlc.narg('q')::text) in lower(file_name || ' ' || recorder || ' ' || id)) > 0)
   and (sqlc.narg('from_at')::timestamptz is null or recorded_at >= sqlc.narg('from_at'))
@@ -41,7 +42,8 @@ limit sqlc.arg('max_rows');
 -- name: Count :one
 select count(*) from evidence
 where (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('townships')::text[]))
-  and (sqlc.narg('device_id')::text is null or device_id = sqlc.narg('device_id'));
+  and (sqlc.narg('device_id')::text is null or device_id = sqlc.narg('device_id'))
+  and (sqlc.narg('status')::text is null or status = sqlc.narg('status'));
 
 -- name: AddCustody :exec
 insert into custody (id, evidence_id, at, kind, actor, session, case_id, reason, until, log_key)
@@ -86,3 +88,13 @@ update evidence set hold_state = $2 where id = $1;
 
 -- name: HoldsToSettle :many
 select id from evidence where hold_state in ('pending', 'lifting') and status <> 'pending' order by id limit $1;
+
+-- name: FileNames :many
+-- names as the cards have them, of a recorder or a station (all with null), in order of ids
+select id, recorder, station, file_name, recorded_at from evidence
+where (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('townships')::text[]))
+  and (sqlc.narg('recorder')::text is null or recorder = sqlc.narg('recorder'))
+  and (sqlc.narg('station')::text is null or (station = sqlc.narg('station') and recorder = ''))
+  and id > sqlc.arg('after')::text
+order by id
+limit sqlc.arg('max_rows');
