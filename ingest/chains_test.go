@@ -14,9 +14,11 @@ import (
 
 	"zhizheng/evidence"
 	"zhizheng/evidence/chain"
+	"zhizheng/evidence/evlog"
 	"zhizheng/ingest"
 	"zhizheng/ingest/manifest"
 	"zhizheng/internal/fault"
+	"zhizheng/internal/testenv"
 )
 
 // chainOf signs clips 1 … n of an epoch by the station's key, one a minute by its clock, none of them sent.
@@ -333,12 +335,17 @@ func TestCompletenessOfARecord(t *testing.T) {
 		t.Fatalf("inferred: %+v", four.InferredAfter)
 	}
 	// A manifest that names a checkpoint which the station was handed was signed after the leaves under it.
-	st, err := c.log.Status(t.Context())
-	must(t, err)
+	var st evlog.Status
+	testenv.Eventually(t, 10*time.Second, func() bool {
+		var err error
+		st, err = c.log.Status(t.Context())
+		must(t, err)
+		return st.Published > 0
+	})
 	must(t, c.SawCheckpoint(t.Context(), st.Checkpoint, st.Published))
 	must(t, c.SawCheckpoint(t.Context(), st.Checkpoint, st.Published))
 	m, _ := c.clip("bounded.mp4", []byte("bounded"))
-	m.Recorder = "DSJ-01"
+	m.Recorder, m.At, m.Monotonic = "DSJ-01", time.Now().UnixMilli(), 0
 	h := hashOf(st.Checkpoint)
 	m.Checkpoint = h[:]
 	b := c.submit(c.next(m))[0]

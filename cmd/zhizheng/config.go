@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"zhizheng/ingest/manifest"
 )
 
 // serviceConfig says where state lives. A service without an address is embedded.
@@ -48,22 +50,26 @@ func (c *serviceConfig) validate() error {
 // serveCmd runs the platform.
 type serveCmd struct {
 	serviceConfig
-	Listen      string `help:"网页与接口的监听地址。" default:"127.0.0.1:8080" env:"ZZ_LISTEN"`
-	PublicURL   string `help:"用户访问的地址，默认 http://监听地址。https 时 Cookie 只走加密连接。" env:"ZZ_PUBLIC_URL" name:"public-url"`
-	MQTTURL     string `help:"外部 MQTT 服务的地址（mqtts://用户:口令@主机:端口）；不填则内嵌。" env:"ZZ_MQTT_URL" name:"mqtt-url"`
-	MQTTCA      string `help:"外部 MQTT 服务的证书（PEM）；默认信任系统的。" type:"existingfile" env:"ZZ_MQTT_CA" name:"mqtt-ca"`
-	MQTTListen  string `help:"内嵌 MQTT（TLS）的监听地址，默认为网页端口加二。" env:"ZZ_MQTT_LISTEN" name:"mqtt-listen"`
-	Demo        bool   `help:"首次启动时装入示例县并模拟设备。" env:"ZZ_DEMO"`
-	DemoFootage bool   `help:"示例：首次启动时生成几分钟影像并归库。" default:"true" negatable:"" env:"ZZ_DEMO_FOOTAGE" name:"demo-footage"`
-	DemoCounty  bool   `help:"示例：让 1,600 多台设备上报。" default:"true" negatable:"" env:"ZZ_DEMO_COUNTY" name:"demo-county"`
-	Metrics     bool   `help:"开放 /metrics（Prometheus 格式，不需登录，请只让内网访问）。" env:"ZZ_METRICS"`
-	LogLevel    string `help:"日志级别。" default:"info" enum:"debug,info,warn,error" env:"ZZ_LOG_LEVEL" name:"log-level"`
+	Listen      string   `help:"网页与接口的监听地址。" default:"127.0.0.1:8080" env:"ZZ_LISTEN"`
+	PublicURL   string   `help:"用户访问的地址，默认 http://监听地址。https 时 Cookie 只走加密连接。" env:"ZZ_PUBLIC_URL" name:"public-url"`
+	MQTTURL     string   `help:"外部 MQTT 服务的地址（mqtts://用户:口令@主机:端口）；不填则内嵌。" env:"ZZ_MQTT_URL" name:"mqtt-url"`
+	MQTTCA      string   `help:"外部 MQTT 服务的证书（PEM）；默认信任系统的。" type:"existingfile" env:"ZZ_MQTT_CA" name:"mqtt-ca"`
+	MQTTListen  string   `help:"内嵌 MQTT（TLS）的监听地址，默认为网页端口加二。" env:"ZZ_MQTT_LISTEN" name:"mqtt-listen"`
+	Demo        bool     `help:"首次启动时装入示例县并模拟设备。" env:"ZZ_DEMO"`
+	DemoFootage bool     `help:"示例：首次启动时生成几分钟影像并归库。" default:"true" negatable:"" env:"ZZ_DEMO_FOOTAGE" name:"demo-footage"`
+	DemoCounty  bool     `help:"示例：让 1,600 多台设备上报。" default:"true" negatable:"" env:"ZZ_DEMO_COUNTY" name:"demo-county"`
+	Series      []string `help:"记录仪文件名的编号规律（RE2 正则，命名组 n 为递增编号，t 为时间，series 区分系列），用于推断缺失；默认识别常见机型。" env:"ZZ_SERIES" name:"series" sep:"none"`
+	Metrics     bool     `help:"开放 /metrics（Prometheus 格式，不需登录，请只让内网访问）。" env:"ZZ_METRICS"`
+	LogLevel    string   `help:"日志级别。" default:"info" enum:"debug,info,warn,error" env:"ZZ_LOG_LEVEL" name:"log-level"`
 }
 
 // Validate is called by kong.
 func (c *serveCmd) Validate() error {
 	if err := c.validate(); err != nil {
 		return err
+	}
+	if _, err := c.series(); err != nil {
+		return fmt.Errorf("--series：%w", err)
 	}
 	host, port, err := net.SplitHostPort(c.Listen)
 	if err != nil {
@@ -93,6 +99,18 @@ func (c *serveCmd) Validate() error {
 		c.PublicURL = strings.TrimRight(c.PublicURL, "/")
 	}
 	return nil
+}
+
+// series compiles the patterns of file names; nil without any is the default.
+func (c *serveCmd) series() (rules []manifest.SeriesRule, err error) {
+	for _, p := range c.Series {
+		r, err := manifest.NewSeriesRule(p)
+		if err != nil {
+			return nil, err
+		}
+		rules = append(rules, r)
+	}
+	return rules, nil
 }
 
 // secure says whether users come over HTTPS.

@@ -87,7 +87,11 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 		return nil, fmt.Errorf("jobs: %w", err)
 	}
 	pl.cases = cases.New(pl.pool, pl.log, pl.authority, pl.evidence, pl.jobs, nil)
-	pl.ingest = ingest.New(ingest.Options{Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Store: svc.store, Logger: logger,
+	series, err := c.series()
+	if err != nil {
+		return nil, err
+	}
+	pl.ingest = ingest.New(ingest.Options{Series: series, Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Store: svc.store, Logger: logger,
 		Attested:  func() bool { return svc.probe.Attested },
 		Retain:    func(now time.Time) time.Time { return now.AddDate(0, 0, c.RetentionDays) },
 		Recorder:  pl.devices.BySerial,
