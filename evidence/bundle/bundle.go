@@ -9,6 +9,7 @@
 //	index.html            for people
 //	case.json             the case as recorded
 //	evidence.json         the records: id, name, size, digests, which member holds the bytes
+//	chain.json            what the signers' own chains show: clips that never arrived, what the signers state (completeness.go)
 //	log.vkey              the log's key as information: it proves nothing, compare it with the published one
 //	files/…               the original bytes
 //	proofs/N.tlog-proof   a C2SP receipt for each leaf: the items' chains, the case's chain, manifests, enrolments of keys
@@ -30,6 +31,7 @@ const (
 	IndexName    = "index.html"
 	CaseName     = "case.json"
 	EvidenceName = "evidence.json"
+	ChainName    = "chain.json"
 	VKeyName     = "log.vkey"
 	ExportName   = "EXPORT.tlog-proof"
 	proofsDir    = "proofs/"

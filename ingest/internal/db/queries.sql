@@ -154,7 +154,3 @@ insert into seen_checkpoint (hash, size, note) values ($1, $2, $3) on conflict d
 
 -- name: SeenCheckpoint :one
 select * from seen_checkpoint where hash = $1;
-
--- name: ManifestsIn :many
--- what is asked of the log's leaves of a key: where in the device's own chain each stands
-select log_key, epoch, counter, hash, evidence_id from manifest where key_id = $1 and log_key = any (sqlc.arg('log_keys')::text[]);

@@ -874,50 +874,6 @@ func (q *Queries) ManifestOf(ctx context.Context, logKey string) (ManifestOfRow,
 	return i, err
 }
 
-const manifestsIn = `-- name: ManifestsIn :many
-select log_key, epoch, counter, hash, evidence_id from manifest where key_id = $1 and log_key = any ($2::text[])
-`
-
-type ManifestsInParams struct {
-	KeyID   []byte
-	LogKeys []string
-}
-
-type ManifestsInRow struct {
-	LogKey     string
-	Epoch      int64
-	Counter    int64
-	Hash       []byte
-	EvidenceID string
-}
-
-// what is asked of the log's leaves of a key: where in the device's own chain each stands
-func (q *Queries) ManifestsIn(ctx context.Context, arg ManifestsInParams) ([]ManifestsInRow, error) {
-	rows, err := q.db.Query(ctx, manifestsIn, arg.KeyID, arg.LogKeys)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []ManifestsInRow{}
-	for rows.Next() {
-		var i ManifestsInRow
-		if err := rows.Scan(
-			&i.LogKey,
-			&i.Epoch,
-			&i.Counter,
-			&i.Hash,
-			&i.EvidenceID,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const neighbours = `-- name: Neighbours :many
 select key_id, epoch, counter, hash, prev, evidence_id, log_key, received_at, recorder, signed_ms, monotonic_ms, checkpoint from manifest where key_id = $1 and epoch = $2 and counter in ($3::bigint - 1, $3::bigint + 1)
 `
