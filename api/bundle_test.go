@@ -332,7 +332,7 @@ func verify(t testing.TB, file []byte, vkey string) bundle.Report {
 	t.Helper()
 	key, err := chain.NewVerifier(vkey)
 	must(t, err)
-	rep, err := bundle.Verify(bytes.NewReader(file), int64(len(file)), key, manifest.Open)
+	rep, err := bundle.Verify(bytes.NewReader(file), int64(len(file)), key, manifest.Open, manifest.OpenPlace)
 	must(t, err)
 	return rep
 }

@@ -498,15 +498,6 @@ func (s *Service) inferredBeside(ctx context.Context, sc evidence.Scope, rec evi
 	return nil
 }
 
-// SeenCheckpoint gives the signed note that a manifest names, nil when this log never handed it out.
-func (s *Service) SeenCheckpoint(ctx context.Context, hash []byte) ([]byte, error) {
-	c, ok, err := s.seenCheckpoint(ctx, hash)
-	if err != nil || !ok {
-		return nil, err
-	}
-	return []byte(c.Note), nil
-}
-
 // Explain gives a gap its reason, and logs it. Another reason later replaces it on the page; both stay in the log.
 func (s *Service) Explain(ctx context.Context, sc evidence.Scope, keyID string, epoch, first uint64, actor, reason string) (Gap, error) {
 	raw, err := hex.DecodeString(keyID)
@@ -639,4 +630,85 @@ func val(s *string) string {
 		return ""
 	}
 	return *s
+}
+
+// Around is what a bundle needs to show about one record's place in its signer's chain: idempotency keys of leaves.
+type Around struct {
+	KeyID         []byte
+	Manifest      string
+	Before, After *Edge // the nearest manifests that are here
+	State         string
+	Odd           []string // anomalies and reasons from the one before to the one after
+	Checkpoint    []byte   // the signed note that the manifest names, nil when it names none this log handed out
+}
+
+// Edge is a manifest beside a record. Gap says that counters between them are missing.
+type Edge struct {
+	LogKey     string
+	EvidenceID evidence.ID
+	Gap        bool
+}
+
+// Around looks up what stands beside a record. A record whose manifest shares its counter with another has no place of its own: then
+// there is no edge.
+func (s *Service) Around(ctx context.Context, manifestKey string, keyID []byte) (a Around, err error) {
+	q := db.New(s.Pool)
+	a = Around{KeyID: keyID, Manifest: manifestKey}
+	states, err := q.NewestStates(ctx, db.NewestStatesParams{KeyID: keyID, Limit: 1})
+	if err != nil {
+		return a, fmt.Errorf("read states: %w", err)
+	}
+	for _, st := range states {
+		a.State = st.LogKey
+	}
+	m, err := q.ManifestOf(ctx, manifestKey)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return a, nil
+	}
+	if err != nil {
+		return a, fmt.Errorf("read manifest: %w", err)
+	}
+	first, last := m.Counter, m.Counter
+	b, err := q.Before(ctx, db.BeforeParams{KeyID: m.KeyID, Epoch: m.Epoch, Counter: m.Counter})
+	switch {
+	case err == nil:
+		a.Before, first = &Edge{b.LogKey, evidence.ID(b.EvidenceID), b.Counter != m.Counter-1}, b.Counter
+	case !errors.Is(err, pgx.ErrNoRows):
+		return a, fmt.Errorf("read a neighbour: %w", err)
+	default:
+		first = 1
+	}
+	n, err := q.After(ctx, db.AfterParams{KeyID: m.KeyID, Epoch: m.Epoch, Counter: m.Counter})
+	switch {
+	case err == nil:
+		a.After, last = &Edge{n.LogKey, evidence.ID(n.EvidenceID), n.Counter != m.Counter+1}, n.Counter
+	case !errors.Is(err, pgx.ErrNoRows):
+		return a, fmt.Errorf("read a neighbour: %w", err)
+	default:
+		last++
+	}
+	odd, err := q.AnomaliesBetween(ctx, db.AnomaliesBetweenParams{KeyID: m.KeyID, Epoch: m.Epoch, First: first, Last: last})
+	if err != nil {
+		return a, fmt.Errorf("read anomalies: %w", err)
+	}
+	for _, o := range odd {
+		a.Odd = append(a.Odd, o.LogKey)
+	}
+	for _, at := range []int64{m.Counter - 1, m.Counter + 1} {
+		g, err := q.GapAround(ctx, db.GapAroundParams{KeyID: m.KeyID, Epoch: m.Epoch, Counter: at})
+		if errors.Is(err, pgx.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return a, fmt.Errorf("read gap: %w", err)
+		}
+		if g.Missing > 0 && g.ReasonKey != nil {
+			a.Odd = append(a.Odd, *g.ReasonKey)
+		}
+	}
+	c, _, err := s.seenCheckpoint(ctx, m.Checkpoint)
+	if c.Note != "" {
+		a.Checkpoint = []byte(c.Note)
+	}
+	return a, err
 }

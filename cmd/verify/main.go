@@ -116,7 +116,7 @@ func (c *cli) bundle(out io.Writer, f io.ReaderAt, size int64, key note.Verifier
 			return undecided, fmt.Errorf("没有给出可信公钥（--trust），证据包里也没有可供对照的公钥：%w", err)
 		}
 	}
-	rep, err := bundle.Verify(f, size, key, manifest.Open)
+	rep, err := bundle.Verify(f, size, key, manifest.Open, manifest.OpenPlace)
 	if err != nil {
 		return undecided, err
 	}
@@ -155,6 +155,9 @@ func printReport(out io.Writer, rep bundle.Report) {
 	}
 	for _, r := range rep.Records {
 		say(false, out, "  证据 %d  %s  %d 字节  sha256 %s  %s", r.Number, r.FileName, r.Size, r.SHA256, r.Status)
+	}
+	for _, s := range rep.Missing {
+		say(false, out, "  设备链 %s", s)
 	}
 	for _, s := range rep.Checked {
 		say(false, out, "  · %s", s)
