@@ -117,6 +117,9 @@ func (s *Server) evidenceFile(ctx context.Context, eid evidence.ID) (Evidence, e
 	if v.Leaves, err = s.leavesOf(ctx, rec); err != nil {
 		return Evidence{}, err
 	}
+	if v.Completeness, err = s.completenessOf(ctx, sc, rec); err != nil {
+		return Evidence{}, err
+	}
 	return v, nil
 }
 
@@ -262,6 +265,9 @@ func (s *Server) evidenceReceipt(c *gin.Context) error {
 	}
 	receipt, err := awaited(ctx, preferredWait(c.GetHeader("Prefer")), func() ([]byte, error) { return s.Log.Receipt(ctx, evidence.SealKey(rec.ID)) })
 	if err != nil {
+		return err
+	}
+	if err := s.handedOut(ctx, receipt); err != nil {
 		return err
 	}
 	c.Header("Content-Disposition", `attachment; filename="`+string(rec.ID)+`.tlog-proof"`)

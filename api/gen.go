@@ -68,6 +68,27 @@ func (e AuditRunState) Valid() bool {
 	}
 }
 
+// Defines values for ChainGapState.
+const (
+	ChainGapStateClosed    ChainGapState = "closed"
+	ChainGapStateExplained ChainGapState = "explained"
+	ChainGapStateOpen      ChainGapState = "open"
+)
+
+// Valid indicates whether the value is a known member of the ChainGapState enum.
+func (e ChainGapState) Valid() bool {
+	switch e {
+	case ChainGapStateClosed:
+		return true
+	case ChainGapStateExplained:
+		return true
+	case ChainGapStateOpen:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DeviceStatus.
 const (
 	InUse   DeviceStatus = "in-use"
@@ -119,6 +140,24 @@ func (e DeviceKind) Valid() bool {
 	}
 }
 
+// Defines values for DeviceStateResultStatus.
+const (
+	DeviceStateResultStatusAccepted DeviceStateResultStatus = "accepted"
+	DeviceStateResultStatusRejected DeviceStateResultStatus = "rejected"
+)
+
+// Valid indicates whether the value is a known member of the DeviceStateResultStatus enum.
+func (e DeviceStateResultStatus) Valid() bool {
+	switch e {
+	case DeviceStateResultStatusAccepted:
+		return true
+	case DeviceStateResultStatusRejected:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for EvidenceStatus.
 const (
 	EvidenceStatusDamaged EvidenceStatus = "damaged"
@@ -142,19 +181,19 @@ func (e EvidenceStatus) Valid() bool {
 
 // Defines values for ManifestResultStatus.
 const (
-	Accepted  ManifestResultStatus = "accepted"
-	Duplicate ManifestResultStatus = "duplicate"
-	Rejected  ManifestResultStatus = "rejected"
+	ManifestResultStatusAccepted  ManifestResultStatus = "accepted"
+	ManifestResultStatusDuplicate ManifestResultStatus = "duplicate"
+	ManifestResultStatusRejected  ManifestResultStatus = "rejected"
 )
 
 // Valid indicates whether the value is a known member of the ManifestResultStatus enum.
 func (e ManifestResultStatus) Valid() bool {
 	switch e {
-	case Accepted:
+	case ManifestResultStatusAccepted:
 		return true
-	case Duplicate:
+	case ManifestResultStatusDuplicate:
 		return true
-	case Rejected:
+	case ManifestResultStatusRejected:
 		return true
 	default:
 		return false
@@ -432,6 +471,139 @@ type CaseRef struct {
 	Title   string  `json:"title"`
 }
 
+// ChainAnomaly defines model for ChainAnomaly.
+type ChainAnomaly struct {
+	Alarm     bool      `json:"alarm"`
+	At        time.Time `json:"at"`
+	Detail    *string   `json:"detail,omitempty"`
+	Epoch     int64     `json:"epoch"`
+	First     int64     `json:"first"`
+	Last      int64     `json:"last"`
+	LeafIndex *int64    `json:"leaf_index,omitempty"`
+	What      string    `json:"what"`
+	WhatName  string    `json:"what_name"`
+}
+
+// ChainBound defines model for ChainBound.
+type ChainBound struct {
+	At        time.Time `json:"at"`
+	LeafIndex int64     `json:"leaf_index"`
+}
+
+// ChainClip A clip beside a gap. Id and name only for those who may see it
+type ChainClip struct {
+	Counter    int64     `json:"counter"`
+	EvidenceID *string   `json:"evidence_id,omitempty"`
+	FileName   *string   `json:"file_name,omitempty"`
+	ReceivedAt time.Time `json:"received_at"`
+	Recorder   *string   `json:"recorder,omitempty"`
+
+	// SignedAt By the signer's clock
+	SignedAt *time.Time `json:"signed_at,omitempty"`
+	Status   *string    `json:"status,omitempty"`
+}
+
+// ChainEpoch defines model for ChainEpoch.
+type ChainEpoch struct {
+	Arrived int64           `json:"arrived"`
+	Epoch   int64           `json:"epoch"`
+	Ranges  *[]CounterRange `json:"ranges,omitempty"`
+	Top     int64           `json:"top"`
+}
+
+// ChainGap defines model for ChainGap.
+type ChainGap struct {
+	// After A clip beside a gap. Id and name only for those who may see it
+	After *ChainClip `json:"after,omitempty"`
+
+	// Before A clip beside a gap. Id and name only for those who may see it
+	Before      *ChainClip `json:"before,omitempty"`
+	ClosedAt    *time.Time `json:"closed_at,omitempty"`
+	Epoch       int64      `json:"epoch"`
+	ExplainedAt *time.Time `json:"explained_at,omitempty"`
+
+	// ExplainedBy Name
+	ExplainedBy *string `json:"explained_by,omitempty"`
+	First       int64   `json:"first"`
+	KeyID       string  `json:"key_id"`
+	Last        int64   `json:"last"`
+
+	// LeafIndex Of the reason's leaf
+	LeafIndex *int64 `json:"leaf_index,omitempty"`
+
+	// Missing How many of them are missing now
+	Missing  int64     `json:"missing"`
+	OpenedAt time.Time `json:"opened_at"`
+
+	// Parts Which ones, when some arrived late
+	Parts  *[]CounterRange `json:"parts,omitempty"`
+	Reason *string         `json:"reason,omitempty"`
+	State  ChainGapState   `json:"state"`
+}
+
+// ChainGapState defines model for ChainGap.State.
+type ChainGapState string
+
+// ChainState defines model for ChainState.
+type ChainState struct {
+	Closing    bool      `json:"closing"`
+	Counter    int64     `json:"counter"`
+	Epoch      int64     `json:"epoch"`
+	LeafIndex  *int64    `json:"leaf_index,omitempty"`
+	ReceivedAt time.Time `json:"received_at"`
+	Recorder   *string   `json:"recorder,omitempty"`
+	SignedAt   time.Time `json:"signed_at"`
+}
+
+// ChainTail Everything up to the counter was signed; what came after is unknown
+type ChainTail struct {
+	// At Of the signed state that says so; absent when none does
+	At *time.Time `json:"at,omitempty"`
+
+	// Closing That state ended a docking
+	Closing bool  `json:"closing"`
+	Counter int64 `json:"counter"`
+}
+
+// Completeness What the chain of the key that signed this clip's manifest says about it
+type Completeness struct {
+	Anomalies []ChainAnomaly `json:"anomalies"`
+	Counter   int64          `json:"counter"`
+	Epoch     int64          `json:"epoch"`
+	GapAfter  *ChainGap      `json:"gap_after,omitempty"`
+	GapBefore *ChainGap      `json:"gap_before,omitempty"`
+
+	// InferredAfter Numbers that file names skip. It proves nothing and is always labelled 推断
+	InferredAfter *InferredGap `json:"inferred_after,omitempty"`
+
+	// InferredBefore Numbers that file names skip. It proves nothing and is always labelled 推断
+	InferredBefore *InferredGap `json:"inferred_before,omitempty"`
+	KeyID          string       `json:"key_id"`
+
+	// Next A clip beside a gap. Id and name only for those who may see it
+	Next      *ChainClip  `json:"next,omitempty"`
+	NotAfter  ChainBound  `json:"not_after"`
+	NotBefore *ChainBound `json:"not_before,omitempty"`
+
+	// Own The recorder's own key; else the station vouches
+	Own bool `json:"own"`
+
+	// Previous A clip beside a gap. Id and name only for those who may see it
+	Previous    *ChainClip `json:"previous,omitempty"`
+	SignedAt    *time.Time `json:"signed_at,omitempty"`
+	Station     *string    `json:"station,omitempty"`
+	StationName *string    `json:"station_name,omitempty"`
+
+	// Tail Everything up to the counter was signed; what came after is unknown
+	Tail ChainTail `json:"tail"`
+}
+
+// CounterRange defines model for CounterRange.
+type CounterRange struct {
+	First int64 `json:"first"`
+	Last  int64 `json:"last"`
+}
+
 // CustodyEvent defines model for CustodyEvent.
 type CustodyEvent struct {
 	Actor     string    `json:"actor"`
@@ -500,6 +672,15 @@ type Device struct {
 // DeviceStatus defines model for Device.Status.
 type DeviceStatus string
 
+// DeviceChain defines model for DeviceChain.
+type DeviceChain struct {
+	ID       string           `json:"id"`
+	Inferred []InferredGap    `json:"inferred"`
+	Keys     []KeyChain       `json:"keys"`
+	Pending  []PendingFootage `json:"pending"`
+	Serial   *string          `json:"serial,omitempty"`
+}
+
 // DeviceCounts defines model for DeviceCounts.
 type DeviceCounts struct {
 	Connected int `json:"connected"`
@@ -555,6 +736,27 @@ type DeviceState struct {
 	StorageUsed *int `json:"storage_used,omitempty"`
 }
 
+// DeviceStateResult defines model for DeviceStateResult.
+type DeviceStateResult struct {
+	Code      *string                 `json:"code,omitempty"`
+	Error     *string                 `json:"error,omitempty"`
+	LeafIndex *int64                  `json:"leaf_index,omitempty"`
+	Status    DeviceStateResultStatus `json:"status"`
+}
+
+// DeviceStateResultStatus defines model for DeviceStateResult.Status.
+type DeviceStateResultStatus string
+
+// DeviceStateResults defines model for DeviceStateResults.
+type DeviceStateResults struct {
+	Items []DeviceStateResult `json:"items"`
+}
+
+// DeviceStates defines model for DeviceStates.
+type DeviceStates struct {
+	States [][]byte `json:"states"`
+}
+
 // Evidence defines model for Evidence.
 type Evidence struct {
 	CaseCount int        `json:"case_count"`
@@ -562,6 +764,9 @@ type Evidence struct {
 
 	// Check `attested` or `re-read`
 	Check *string `json:"check,omitempty"`
+
+	// Completeness What the chain of the key that signed this clip's manifest says about it
+	Completeness *Completeness `json:"completeness,omitempty"`
 
 	// Composite SHA-256 over the part digests, as the store keeps it
 	Composite   *string `json:"composite,omitempty"`
@@ -636,6 +841,32 @@ type Exhibit struct {
 	Verdict *string        `json:"verdict,omitempty"`
 }
 
+// ExplainGap defines model for ExplainGap.
+type ExplainGap struct {
+	Epoch  int64  `json:"epoch"`
+	First  int64  `json:"first"`
+	KeyID  string `json:"key_id"`
+	Reason string `json:"reason"`
+}
+
+// GapTotals What is missing, in the townships one sees
+type GapTotals struct {
+	// Inferred Numbers that file names skip (推断); they prove nothing
+	Inferred int64 `json:"inferred"`
+
+	// Keys Signing keys with a chain
+	Keys int64 `json:"keys"`
+
+	// Missing Counters in them
+	Missing int64 `json:"missing"`
+
+	// OpenGaps Gaps with counters that never arrived, explained ones included
+	OpenGaps int64 `json:"open_gaps"`
+
+	// Pending Fingerprints in the log whose footage isn't here yet
+	Pending int64 `json:"pending"`
+}
+
 // ImportedCosignatures defines model for ImportedCosignatures.
 type ImportedCosignatures struct {
 	Items []struct {
@@ -644,6 +875,36 @@ type ImportedCosignatures struct {
 		Size    int64     `json:"size"`
 		Witness string    `json:"witness"`
 	} `json:"items"`
+}
+
+// InferredGap Numbers that file names skip. It proves nothing and is always labelled 推断
+type InferredGap struct {
+	AfterID    string `json:"after_id"`
+	AfterName  string `json:"after_name"`
+	BeforeID   string `json:"before_id"`
+	BeforeName string `json:"before_name"`
+	Count      int64  `json:"count"`
+	First      int64  `json:"first"`
+	Last       int64  `json:"last"`
+	Series     string `json:"series"`
+}
+
+// KeyChain defines model for KeyChain.
+type KeyChain struct {
+	Anomalies []ChainAnomaly `json:"anomalies"`
+	Epochs    []ChainEpoch   `json:"epochs"`
+	Gaps      []ChainGap     `json:"gaps"`
+	KeyID     string         `json:"key_id"`
+
+	// Own The recorder's own key; else a station vouches
+	Own         bool         `json:"own"`
+	RevokedAt   *time.Time   `json:"revoked_at,omitempty"`
+	States      []ChainState `json:"states"`
+	Station     *string      `json:"station,omitempty"`
+	StationName *string      `json:"station_name,omitempty"`
+
+	// Tail Everything up to the counter was signed; what came after is unknown
+	Tail ChainTail `json:"tail"`
 }
 
 // Leaf defines model for Leaf.
@@ -718,6 +979,9 @@ type LogState struct {
 	// Checkpoint The signed note
 	Checkpoint   string     `json:"checkpoint"`
 	CheckpointAt *time.Time `json:"checkpoint_at,omitempty"`
+
+	// Gaps What is missing, in the townships one sees
+	Gaps *GapTotals `json:"gaps,omitempty"`
 
 	// Halted Why signing stands still, if it does
 	Halted     *string   `json:"halted,omitempty"`
@@ -843,6 +1107,17 @@ type OpenCase struct {
 	Summary   *string  `json:"summary,omitempty"`
 	Title     string   `json:"title"`
 	Township  string   `json:"township"`
+}
+
+// PendingFootage defines model for PendingFootage.
+type PendingFootage struct {
+	EvidenceID string  `json:"evidence_id"`
+	FileName   string  `json:"file_name"`
+	Recorder   *string `json:"recorder,omitempty"`
+
+	// RegisteredAt When its fingerprint went into the log
+	RegisteredAt time.Time `json:"registered_at"`
+	Size         int64     `json:"size"`
 }
 
 // Posting defines model for Posting.
@@ -1258,6 +1533,12 @@ type UnlinkEvidenceJSONRequestBody = Reason
 // AdvanceCaseJSONRequestBody defines body for AdvanceCase for application/json ContentType.
 type AdvanceCaseJSONRequestBody = AdvanceCase
 
+// SubmitDeviceStatesJSONRequestBody defines body for SubmitDeviceStates for application/json ContentType.
+type SubmitDeviceStatesJSONRequestBody = DeviceStates
+
+// ExplainGapJSONRequestBody defines body for ExplainGap for application/json ContentType.
+type ExplainGapJSONRequestBody = ExplainGap
+
 // SetHoldJSONRequestBody defines body for SetHold for application/json ContentType.
 type SetHoldJSONRequestBody = Reason
 
@@ -1338,6 +1619,9 @@ type ServerInterface interface {
 	// ListDeadLetters Rejected messages with the reason
 	// (GET /api/v1/dead-letters)
 	ListDeadLetters(c *gin.Context, params ListDeadLettersParams)
+	// SubmitDeviceStates Log signed states, a key's own statements of how far it has counted
+	// (POST /api/v1/device-states)
+	SubmitDeviceStates(c *gin.Context)
 	// ListDevices Devices with their latest state
 	// (GET /api/v1/devices)
 	ListDevices(c *gin.Context, params ListDevicesParams)
@@ -1347,6 +1631,12 @@ type ServerInterface interface {
 	// GetDevice One device with its purchase
 	// (GET /api/v1/devices/{id})
 	GetDevice(c *gin.Context, id ID)
+	// GetDeviceChain What the signing keys' own chains show of a recorder or docking station: gaps, states, anomalies, footage that waits. The id is a device's, a serial, a station's or a key's
+	// (GET /api/v1/devices/{id}/chain)
+	GetDeviceChain(c *gin.Context, id ID)
+	// ExplainGap Give a gap its reason; a leaf of the log
+	// (POST /api/v1/devices/{id}/chain/gaps)
+	ExplainGap(c *gin.Context, id ID)
 	// ListEvidence Evidence records, newest recording first
 	// (GET /api/v1/evidence)
 	ListEvidence(c *gin.Context, params ListEvidenceParams)
@@ -1893,6 +2183,19 @@ func (siw *ServerInterfaceWrapper) ListDeadLetters(c *gin.Context) {
 	siw.Handler.ListDeadLetters(c, params)
 }
 
+// SubmitDeviceStates operation middleware
+func (siw *ServerInterfaceWrapper) SubmitDeviceStates(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.SubmitDeviceStates(c)
+}
+
 // ListDevices operation middleware
 func (siw *ServerInterfaceWrapper) ListDevices(c *gin.Context) {
 
@@ -2010,6 +2313,56 @@ func (siw *ServerInterfaceWrapper) GetDevice(c *gin.Context) {
 	}
 
 	siw.Handler.GetDevice(c, id)
+}
+
+// GetDeviceChain operation middleware
+func (siw *ServerInterfaceWrapper) GetDeviceChain(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetDeviceChain(c, id)
+}
+
+// ExplainGap operation middleware
+func (siw *ServerInterfaceWrapper) ExplainGap(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ExplainGap(c, id)
 }
 
 // ListEvidence operation middleware
@@ -2880,6 +3233,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/session/link", wrapper.RedeemLink)
 	router.POST(options.BaseURL+"/api/v1/session/password", wrapper.ChangePassword)
 	router.POST(options.BaseURL+"/api/v1/manifests", wrapper.SubmitManifests)
+	router.POST(options.BaseURL+"/api/v1/device-states", wrapper.SubmitDeviceStates)
 	router.POST(options.BaseURL+"/api/v1/uploads", wrapper.BeginUpload)
 	router.GET(options.BaseURL+"/api/v1/uploads/:id", wrapper.GetUpload)
 	router.POST(options.BaseURL+"/api/v1/uploads/:id/complete", wrapper.CompleteUpload)
@@ -2901,6 +3255,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/v1/devices", wrapper.ListDevices)
 	router.GET(options.BaseURL+"/api/v1/devices/counts", wrapper.CountDevices)
 	router.GET(options.BaseURL+"/api/v1/devices/:id", wrapper.GetDevice)
+	router.GET(options.BaseURL+"/api/v1/devices/:id/chain", wrapper.GetDeviceChain)
+	router.POST(options.BaseURL+"/api/v1/devices/:id/chain/gaps", wrapper.ExplainGap)
 	router.GET(options.BaseURL+"/api/v1/dead-letters", wrapper.ListDeadLetters)
 	router.GET(options.BaseURL+"/api/v1/budget/accounts", wrapper.ListAccounts)
 	router.GET(options.BaseURL+"/api/v1/budget/years/:year", wrapper.ListBudgetYears)
@@ -3488,6 +3844,45 @@ func (response ListDeadLettersdefaultApplicationProblemPlusJSONResponse) VisitLi
 	return err
 }
 
+type SubmitDeviceStatesRequestObject struct {
+	Body *SubmitDeviceStatesJSONRequestBody
+}
+
+type SubmitDeviceStatesResponseObject interface {
+	VisitSubmitDeviceStatesResponse(w http.ResponseWriter) error
+}
+
+type SubmitDeviceStates200JSONResponse DeviceStateResults
+
+func (response SubmitDeviceStates200JSONResponse) VisitSubmitDeviceStatesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SubmitDeviceStatesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SubmitDeviceStatesdefaultApplicationProblemPlusJSONResponse) VisitSubmitDeviceStatesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListDevicesRequestObject struct {
 	Params ListDevicesParams
 }
@@ -3594,6 +3989,85 @@ type GetDevicedefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetDevicedefaultApplicationProblemPlusJSONResponse) VisitGetDeviceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDeviceChainRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type GetDeviceChainResponseObject interface {
+	VisitGetDeviceChainResponse(w http.ResponseWriter) error
+}
+
+type GetDeviceChain200JSONResponse DeviceChain
+
+func (response GetDeviceChain200JSONResponse) VisitGetDeviceChainResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDeviceChaindefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetDeviceChaindefaultApplicationProblemPlusJSONResponse) VisitGetDeviceChainResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExplainGapRequestObject struct {
+	ID   ID `json:"id"`
+	Body *ExplainGapJSONRequestBody
+}
+
+type ExplainGapResponseObject interface {
+	VisitExplainGapResponse(w http.ResponseWriter) error
+}
+
+type ExplainGap200JSONResponse ChainGap
+
+func (response ExplainGap200JSONResponse) VisitExplainGapResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExplainGapdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ExplainGapdefaultApplicationProblemPlusJSONResponse) VisitExplainGapResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -4848,6 +5322,9 @@ type StrictServerInterface interface {
 	// ListDeadLetters Rejected messages with the reason
 	// (GET /api/v1/dead-letters)
 	ListDeadLetters(ctx context.Context, request ListDeadLettersRequestObject) (ListDeadLettersResponseObject, error)
+	// SubmitDeviceStates Log signed states, a key's own statements of how far it has counted
+	// (POST /api/v1/device-states)
+	SubmitDeviceStates(ctx context.Context, request SubmitDeviceStatesRequestObject) (SubmitDeviceStatesResponseObject, error)
 	// ListDevices Devices with their latest state
 	// (GET /api/v1/devices)
 	ListDevices(ctx context.Context, request ListDevicesRequestObject) (ListDevicesResponseObject, error)
@@ -4857,6 +5334,12 @@ type StrictServerInterface interface {
 	// GetDevice One device with its purchase
 	// (GET /api/v1/devices/{id})
 	GetDevice(ctx context.Context, request GetDeviceRequestObject) (GetDeviceResponseObject, error)
+	// GetDeviceChain What the signing keys' own chains show of a recorder or docking station: gaps, states, anomalies, footage that waits. The id is a device's, a serial, a station's or a key's
+	// (GET /api/v1/devices/{id}/chain)
+	GetDeviceChain(ctx context.Context, request GetDeviceChainRequestObject) (GetDeviceChainResponseObject, error)
+	// ExplainGap Give a gap its reason; a leaf of the log
+	// (POST /api/v1/devices/{id}/chain/gaps)
+	ExplainGap(ctx context.Context, request ExplainGapRequestObject) (ExplainGapResponseObject, error)
 	// ListEvidence Evidence records, newest recording first
 	// (GET /api/v1/evidence)
 	ListEvidence(ctx context.Context, request ListEvidenceRequestObject) (ListEvidenceResponseObject, error)
@@ -5477,6 +5960,48 @@ func (sh *strictHandler) ListDeadLetters(ctx *gin.Context, params ListDeadLetter
 	}
 }
 
+// SubmitDeviceStates operation middleware
+func (sh *strictHandler) SubmitDeviceStates(ctx *gin.Context) {
+	var request SubmitDeviceStatesRequestObject
+
+	var body SubmitDeviceStatesJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SubmitDeviceStates(ctx, request.(SubmitDeviceStatesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SubmitDeviceStates")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(SubmitDeviceStatesResponseObject); ok {
+		if err := validResponse.VisitSubmitDeviceStatesResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListDevices operation middleware
 func (sh *strictHandler) ListDevices(ctx *gin.Context, params ListDevicesParams) {
 	var request ListDevicesRequestObject
@@ -5548,6 +6073,76 @@ func (sh *strictHandler) GetDevice(ctx *gin.Context, id ID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetDeviceResponseObject); ok {
 		if err := validResponse.VisitGetDeviceResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetDeviceChain operation middleware
+func (sh *strictHandler) GetDeviceChain(ctx *gin.Context, id ID) {
+	var request GetDeviceChainRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetDeviceChain(ctx, request.(GetDeviceChainRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetDeviceChain")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetDeviceChainResponseObject); ok {
+		if err := validResponse.VisitGetDeviceChainResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ExplainGap operation middleware
+func (sh *strictHandler) ExplainGap(ctx *gin.Context, id ID) {
+	var request ExplainGapRequestObject
+
+	request.ID = id
+
+	var body ExplainGapJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ExplainGap(ctx, request.(ExplainGapRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExplainGap")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ExplainGapResponseObject); ok {
+		if err := validResponse.VisitExplainGapResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

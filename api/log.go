@@ -29,6 +29,9 @@ func (s *Server) GetLog(ctx context.Context, _ GetLogRequestObject) (GetLogRespo
 	}
 	out := GetLog200JSONResponse{Origin: st.Origin, Vkey: st.VKey, Size: st.Size, SignedSize: &st.Published, Root: hex.EncodeToString(st.Root[:]),
 		Checkpoint: string(st.Checkpoint), StoreLabel: s.StoreLabel(), Halted: ptr(st.Halted)}
+	if out.Gaps, err = s.gapTotals(ctx); err != nil {
+		return nil, err
+	}
 	if !st.PublishedAt.IsZero() {
 		out.CheckpointAt = &st.PublishedAt
 	}

@@ -87,7 +87,7 @@ const (
 
 func limitBody(c *gin.Context) {
 	most := int64(maxBody)
-	if c.FullPath() == "/api/v1/manifests" {
+	if c.FullPath() == "/api/v1/manifests" || c.FullPath() == "/api/v1/device-states" {
 		most = maxManifests
 	}
 	if c.Request.Body != nil {

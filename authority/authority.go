@@ -92,13 +92,13 @@ type role struct {
 }
 
 var roles = func() map[string]role {
-	officer := []string{"evidence:read", "evidence:restrict", "case:read", "case:write", "device:read", "authority:read", "log:read"}
+	officer := []string{"evidence:read", "evidence:restrict", "case:read", "case:write", "device:read", "authority:read", "log:read", "gap:write"}
 	reviewer := slices.Concat(officer, []string{"evidence:export", "hold:write", "budget:read"})
 	reads := []string{"evidence:read", "case:read", "device:read", "budget:read", "authority:read", "log:read", "evidence:export"}
 	return map[string]role{
 		"officer":    {"执法人员", officer},
 		"reviewer":   {"案件审核", reviewer},
-		"manager":    {"装备管理", []string{"device:read", "device:write", "evidence:read", "budget:read", "authority:read", "log:read"}},
+		"manager":    {"装备管理", []string{"device:read", "device:write", "evidence:read", "budget:read", "authority:read", "log:read", "gap:write"}},
 		"finance":    {"财务", []string{"budget:read", "budget:write", "device:read", "authority:read", "log:read"}},
 		"head":       {"乡镇负责人", reviewer},
 		"leader":     {"县领导", reads},

@@ -18,6 +18,7 @@ import (
 // Filter narrows a list; zero fields don't.
 type Filter struct {
 	Status, Verdict, Recorder, DeviceID string
+	Station                             string // that registered it
 	SHA256                              string // hex
 	Query                               string // part of file name, serial or id
 	From, To                            *time.Time
@@ -42,7 +43,7 @@ func (k *Keeper) List(ctx context.Context, s Scope, f Filter, cursor string, lim
 		}
 	}
 	rows, err := db.New(k.pool).List(ctx, db.ListParams{
-		Townships: s.Townships, Status: opt(f.Status), Verdict: opt(f.Verdict), Recorder: opt(f.Recorder), DeviceID: opt(f.DeviceID),
+		Townships: s.Townships, Status: opt(f.Status), Verdict: opt(f.Verdict), Recorder: opt(f.Recorder), DeviceID: opt(f.DeviceID), Station: opt(f.Station),
 		Sha256: digest, Q: opt(strings.ToLower(strings.TrimSpace(f.Query))), FromAt: f.From, ToAt: f.To,
 		BeforeAt: at, BeforeID: opt(after), MaxRows: int32(limit + 1),
 	})
@@ -68,6 +69,36 @@ func (k *Keeper) CountOf(ctx context.Context, s Scope, deviceID string) (int64, 
 		return 0, fmt.Errorf("count evidence: %w", err)
 	}
 	return n, nil
+}
+
+// CountPending says how many records of the scope wait for their bytes.
+func (k *Keeper) CountPending(ctx context.Context, s Scope) (int64, error) {
+	n, err := db.New(k.pool).Count(ctx, db.CountParams{Townships: s.Townships, Status: opt(StatusPending)})
+	if err != nil {
+		return 0, fmt.Errorf("count pending evidence: %w", err)
+	}
+	return n, nil
+}
+
+// Name is a file's name and where it came from.
+type Name struct {
+	ID                          ID
+	Recorder, Station, FileName string
+	RecordedAt                  time.Time
+}
+
+// FileNames gives up to limit names with ids above after, in order of ids: those of a recorder, or those of a station that name none, or all.
+func (k *Keeper) FileNames(ctx context.Context, s Scope, recorder, station string, after ID, limit int) ([]Name, error) {
+	rows, err := db.New(k.pool).FileNames(ctx, db.FileNamesParams{Townships: s.Townships, Recorder: opt(recorder), Station: opt(station), After: string(after),
+		MaxRows: int32(limit)})
+	if err != nil {
+		return nil, fmt.Errorf("list file names: %w", err)
+	}
+	out := make([]Name, len(rows))
+	for i, r := range rows {
+		out[i] = Name{ID: ID(r.ID), Recorder: r.Recorder, Station: r.Station, FileName: r.FileName, RecordedAt: r.RecordedAt}
+	}
+	return out, nil
 }
 
 func opt(s string) *string {

@@ -2,18 +2,21 @@
 // the log before its manifest is answered, that a file is sealed once however often and by whomever it is sent, and only after the
 // store has shown that it holds the bytes the manifest named. It never sees footage itself: bytes go from the station to the store.
 //
-// Read submit.go for manifests, upload.go for what is missing, seal.go for the end, station.go for who may speak.
+// Read submit.go for manifests, upload.go for what is missing, seal.go for the end, station.go for who may speak; track.go, states.go and
+// chains.go for what a key's own chain shows.
 package ingest
 
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"zhizheng/evidence"
 	"zhizheng/evidence/evlog"
+	"zhizheng/ingest/manifest"
 	"zhizheng/internal/blob"
 	"zhizheng/internal/pg"
 )
@@ -32,6 +35,7 @@ type Options struct {
 	AfterSeal func(ctx context.Context, tx *pg.Tx, rec evidence.Record) error
 	Now       func() time.Time
 	Logger    *slog.Logger
+	Series    []manifest.SeriesRule // how recorders number their files; nil is manifest.DefaultSeries
 }
 
 // Service takes what stations send.
@@ -39,6 +43,9 @@ type Service struct {
 	Options
 	locks keyedLocks
 	alone chan struct{} // bounds the connections that alone holds
+
+	seen     sync.Map // checkpoints that were noted, by hash
+	inferred inferredCount
 }
 
 // New makes the service.
@@ -48,6 +55,9 @@ func New(o Options) *Service {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
+	}
+	if o.Series == nil {
+		o.Series = manifest.DefaultSeries()
 	}
 	return &Service{Options: o, alone: make(chan struct{}, 8)}
 }

@@ -208,7 +208,8 @@ func (s *Service) take(ctx context.Context, tx *pg.Tx, st Station, p *prepared, 
 		return err
 	}
 	n, err := q.AddManifest(ctx, db.AddManifestParams{KeyID: p.KeyID, Epoch: int64(p.Epoch), Counter: int64(p.Counter), Hash: p.Hash[:],
-		Prev: append([]byte{}, p.Prev...), EvidenceID: string(rec.ID), LogKey: p.logKey, ReceivedAt: s.Now().UTC()})
+		Prev: append([]byte{}, p.Prev...), EvidenceID: string(rec.ID), LogKey: p.logKey, ReceivedAt: s.Now().UTC(), Recorder: p.Recorder,
+		SignedMs: &p.At, MonotonicMs: &p.Monotonic, Checkpoint: append([]byte{}, p.Checkpoint...)})
 	if err != nil {
 		return fmt.Errorf("add manifest: %w", err)
 	}
@@ -216,7 +217,10 @@ func (s *Service) take(ctx context.Context, tx *pg.Tx, st Station, p *prepared, 
 		return fault.Unavailable(time.Second, "同一清单正在处理，请重试")
 	}
 	p.answer(rec, res)
-	return s.logManifest(tx, p, rec, existing)
+	if err := s.logManifest(tx, p, rec, existing); err != nil {
+		return err
+	}
+	return s.track(ctx, tx, p)
 }
 
 // again answers a manifest that was taken before as it was answered then.
@@ -293,7 +297,11 @@ func (s *Service) equivocation(ctx context.Context, tx *pg.Tx, st Station, p *pr
 	if err := s.logManifest(tx, p, rec, existing); err != nil {
 		return err
 	}
-	return s.Log.Append(tx, chain.Entry{Key: "equivocation/" + hex.EncodeToString(p.Hash[:]), Kind: chain.KindEquivocation, Subject: KeySubject(p.KeyID),
+	key := "equivocation/" + hex.EncodeToString(p.Hash[:])
+	if _, err := s.addAnomaly(ctx, tx, key, p.KeyID, manifest.Odd{What: manifest.Equivocation, Range: manifest.Range{Epoch: p.Epoch, First: p.Counter, Last: p.Counter}}); err != nil {
+		return err
+	}
+	return s.Log.Append(tx, chain.Entry{Key: key, Kind: chain.KindEquivocation, Subject: KeySubject(p.KeyID),
 		Time: s.Now().UTC(), Payload: chain.EquivocationPayload{Signed: p.raw, FirstLeaf: uint64(leaf.Seq)}})
 }
 

@@ -23,6 +23,7 @@ type config struct {
 	Parallel int              `help:"同时上传的分片数。" default:"4" env:"ZZ_DOCK_PARALLEL"`
 	Readers  int              `help:"同时读取并计算指纹的文件数。" default:"2" env:"ZZ_DOCK_READERS"`
 	Patience time.Duration    `help:"服务器或存储多久毫无进展就放弃（下次接着传）。" default:"5m" env:"ZZ_DOCK_PATIENCE"`
+	States   time.Duration    `help:"采集期间每隔多久签署一次状态（签到第几份清单）。" default:"15m" env:"ZZ_DOCK_STATES"`
 	System   []string         `help:"跳过的系统文件或文件夹名（不分大小写）。" name:"system-files" env:"ZZ_DOCK_SYSTEM_FILES" default:"${system}"`
 	Version  kong.VersionFlag `help:"打印版本。" short:"V"`
 }
@@ -49,6 +50,9 @@ func (c *config) Validate() error {
 	}
 	if c.Patience < time.Second {
 		return fmt.Errorf("--patience 至少 1s")
+	}
+	if c.States < time.Second {
+		return fmt.Errorf("--states 至少 1s")
 	}
 	return nil
 }

@@ -27,6 +27,8 @@ type agent struct {
 	slots  chan struct{} // parts in flight
 	show   *display
 
+	telling sync.Mutex // held while manifests or a state are on their way
+
 	mu    sync.Mutex
 	lines int
 	all   bool // nothing was left unsealed so far
@@ -92,7 +94,7 @@ func dock(ctx context.Context, c config, stdout, stderr *os.File) (all bool, err
 	}
 	a.show = newDisplay(stdout, stderr, c.JSON)
 	defer a.show.stop()
-	if err := a.run(ctx); err != nil {
+	if err := a.stating(ctx, func() error { return a.run(ctx) }); err != nil {
 		return false, err
 	}
 	a.show.summary(a.lines)

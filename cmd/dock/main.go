@@ -4,7 +4,7 @@
 // changes or deletes anything on the card.
 //
 // Read dock.go for the whole way of a file, then scan.go, read.go, submit.go, upload.go, receipt.go in that order; state.go for what
-// survives a crash.
+// survives a crash, tell.go for what the station states of itself.
 package main
 
 import (

@@ -133,6 +133,16 @@ func (d *display) line(text, status string) error {
 	return nil
 }
 
+// note tells the operator something that is no file's line.
+func (d *display) note(text string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.live {
+		d.lift()
+	}
+	fmt.Fprintln(d.err, printable(text))
+}
+
 func (d *display) summary(lines int) {
 	d.stop()
 	fmt.Fprintf(d.err, "共 %d 个文件：封存 %d，已在库 %d，未封存 %d，跳过 %d\n", lines, d.counts[sealed], d.counts[duplicate], d.counts[rejected], d.counts[skipped])

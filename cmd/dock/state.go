@@ -282,6 +282,15 @@ func (s *state) sign(clips []*clip, fill func(m manifest.Manifest) ([]byte, erro
 	return out, err
 }
 
+// now fills in how far the chain has come, under the lock, so that no manifest is signed meanwhile by any agent of this identity.
+func (s *state) now(fill func(st manifest.State) ([]byte, error)) (raw []byte, err error) {
+	err = s.locked(func() error {
+		raw, err = fill(manifest.State{Epoch: s.epoch, Counter: s.counter, Last: bytes.Clone(s.prev)})
+		return err
+	})
+	return raw, err
+}
+
 // finish remembers that a file is sealed. first is false if it was finished before, perhaps by another agent of this identity.
 func (s *state) finish(c *clip, evidence string) (first bool, err error) {
 	err = s.locked(func() error {

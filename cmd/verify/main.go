@@ -118,7 +118,7 @@ func (c *cli) bundle(out io.Writer, f io.ReaderAt, size int64, trust *chain.Poli
 		p := chain.LogPolicy(vkey)
 		trust = &p
 	}
-	rep, err := bundle.Verify(f, size, *trust, manifest.Open)
+	rep, err := bundle.Verify(f, size, *trust, manifest.Open, manifest.OpenPlace)
 	if err != nil {
 		return undecided, err
 	}
@@ -187,6 +187,9 @@ func printReport(out io.Writer, rep bundle.Report) {
 	}
 	for _, r := range rep.Records {
 		say(false, out, "  证据 %d  %s  %d 字节  sha256 %s  %s", r.Number, r.FileName, r.Size, r.SHA256, r.Status)
+	}
+	for _, s := range rep.Missing {
+		say(false, out, "  设备链 %s", s)
 	}
 	for _, s := range rep.Checked {
 		say(false, out, "  · %s", s)

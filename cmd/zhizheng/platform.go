@@ -103,7 +103,11 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	pl.audit = audit.New(audit.Options{Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Stores: []audit.Store{{Name: mainStore, Options: svc.stored}},
 		Drill:   drill.New(drill.Options{Log: pl.log, Evidence: pl.evidence, Read: manifest.Open, Enrolment: ingest.EnrolmentKey}),
 		CasesOf: pl.cases.IDsOfEvidence, LogDaily: daily, LogAt: at, CanaryEvery: c.CanaryEvery, RereadEvery: c.RereadEvery, Rate: c.RereadRate, Logger: logger})
-	pl.ingest = ingest.New(ingest.Options{Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Store: svc.store, Logger: logger,
+	series, err := c.series()
+	if err != nil {
+		return nil, err
+	}
+	pl.ingest = ingest.New(ingest.Options{Series: series, Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Store: svc.store, Logger: logger,
 		Attested:  func() bool { return svc.probe.Attested },
 		Retain:    func(now time.Time) time.Time { return now.AddDate(0, 0, c.RetentionDays) },
 		Recorder:  pl.devices.BySerial,

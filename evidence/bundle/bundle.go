@@ -9,6 +9,7 @@
 //	index.html            for people
 //	case.json             the case as recorded
 //	evidence.json         the records: id, name, size, digests, which member holds the bytes
+//	chain.json            what the signers' own chains show: clips that never arrived, what the signers state (completeness.go)
 //	log.vkey              the log's key as information: it proves nothing, compare it with the published one
 //	witness.policy        where the log has witnesses: their keys and rule at export, as C2SP tlog-policy. It makes a changed bit of a
 //	                      cosignature show; how many must have signed, the reader's own policy says
@@ -32,6 +33,7 @@ const (
 	IndexName    = "index.html"
 	CaseName     = "case.json"
 	EvidenceName = "evidence.json"
+	ChainName    = "chain.json"
 	VKeyName     = "log.vkey"
 	WitnessName  = "witness.policy"
 	ExportName   = "EXPORT.tlog-proof"

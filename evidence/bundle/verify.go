@@ -29,6 +29,7 @@ type Report struct {
 	DecidedLeaf *int64    `json:"decided_leaf,omitempty"`
 	Records     []Record  `json:"records,omitempty"`
 	Leaves      int       `json:"leaves"`
+	Missing     []string  `json:"missing,omitempty"` // what the devices' own chains show to be missing, zh-CN
 	Checked     []string  `json:"checked"`
 	Failures    []Failure `json:"failures"`
 	Witness     Witness   `json:"witness"`
@@ -95,6 +96,7 @@ type verifier struct {
 	trust   chain.Policy
 	carried []note.Verifier // witnesses that the bundle itself names
 	read    SignedFile
+	device  SignedChain // nil when nobody handed it in
 	r       io.ReaderAt
 	size    int64
 	zip     *zip.Reader
@@ -110,12 +112,15 @@ type verifier struct {
 
 // Verify checks a bundle against the logs and witnesses of a policy. The error is for a file that can't be read; whatever doesn't hold, a file that is
 // no zip included, is in the report.
-func Verify(r io.ReaderAt, size int64, trust chain.Policy, read SignedFile) (Report, error) {
+func Verify(r io.ReaderAt, size int64, trust chain.Policy, read SignedFile, device ...SignedChain) (Report, error) {
 	in := &watched{r: io.NewSectionReader(r, 0, size)}
 	v := &verifier{trust: trust, read: read, r: in, size: size, files: map[string]*zip.File{}, texts: map[string][]byte{}, digest: map[string]string{},
 		roots: map[int64]chain.Hash{}, leaves: map[int64]chain.Proven{}, judged: map[int64]bool{}}
 	v.report.Checked, v.report.Failures = []string{}, []Failure{}
 	v.report.Witness = JudgeWitnesses(trust, chain.Proven{})
+	if len(device) > 0 {
+		v.device = device[0]
+	}
 	var err error
 	if v.zip, err = zip.NewReader(in, size); err != nil {
 		v.fail("zip", "不是完整的证据包（zip 打不开，可能被截断）："+err.Error(), "not a whole bundle (the zip can't be opened, it may be cut short): "+err.Error())
@@ -130,6 +135,7 @@ func Verify(r io.ReaderAt, size int64, trust chain.Policy, read SignedFile) (Rep
 		v.chains()
 		v.records()
 		v.frozen()
+		v.completeness()
 	}
 	return v.report, in.err
 }
@@ -259,7 +265,7 @@ func open(f *zip.File) (io.ReadCloser, error) {
 // wellNamed says whether a bundle may have a member of this name: none leads out of the folder it is unpacked in.
 func wellNamed(name string) bool {
 	switch name {
-	case ManifestName, IndexName, CaseName, EvidenceName, VKeyName, WitnessName, ExportName:
+	case ManifestName, IndexName, CaseName, EvidenceName, ChainName, VKeyName, WitnessName, ExportName:
 		return true
 	}
 	if base, ok := strings.CutPrefix(name, filesDir); ok {
@@ -369,11 +375,11 @@ func (v *verifier) export() {
 }
 
 // chains checks that every subject's leaves are all there, from the first on, each naming the one before: nothing was left out of the
-// middle. Keys are exempt: a docking station's chain holds the manifests of every case.
+// middle. Keys are exempt: a docking station's chain holds the manifests of every case; completeness.go shows what it can of them.
 func (v *verifier) chains() {
 	bySubject := map[chain.SubjectID]map[uint64]chain.Proven{}
 	for _, p := range v.leaves {
-		if p.Leaf.Kind == chain.KindManifest || p.Leaf.Kind == chain.KindKeyEnrolled || p.Leaf.Kind == chain.KindKeyRevoked {
+		if ofKey(p.Leaf.Kind) {
 			continue
 		}
 		s := bySubject[p.Leaf.Subject]

@@ -32,6 +32,8 @@ type Input struct {
 	Policy chain.Policy // of the log's witnesses; without any there is no such member
 	Items  []Item
 	Proofs map[int64][]byte // receipts by index of the leaf
+	Chains *Chains          // primary facts of chain.json; nil leaves it out
+	Device SignedChain      // reads what devices signed, for chain.json
 }
 
 // Plan is a bundle whose every digest is known before its first byte is written, so that the export can be logged first.
@@ -70,6 +72,13 @@ func NewPlan(in Input) (*Plan, error) {
 			return nil, fmt.Errorf("write %s: %w", doc.name, err)
 		}
 		p.text(doc.name, b)
+	}
+	if in.Chains != nil {
+		b, err := in.completeness(records)
+		if err != nil {
+			return nil, fmt.Errorf("write %s: %w", ChainName, err)
+		}
+		p.text(ChainName, b)
 	}
 	p.text(VKeyName, []byte(in.VKey+"\n"))
 	// Optional members, each at its place: a reader takes the order from the manifest.

@@ -124,11 +124,12 @@ type PowerPayload struct {
 // AnomalyPayload says what is odd about a device's own chain, and where in it.
 type AnomalyPayload struct {
 	KeyID  []byte `cbor:"1,keyasint"`
-	What   string `cbor:"2,keyasint"` // "clock-jump", "counter-reset", "chain-break"
+	What   string `cbor:"2,keyasint"` // "clock-jump", "counter-reset", "chain-break" …: the words of ingest/manifest
 	Epoch  uint64 `cbor:"3,keyasint"`
 	First  uint64 `cbor:"4,keyasint"` // counters it concerns
 	Last   uint64 `cbor:"5,keyasint"`
 	Detail string `cbor:"6,keyasint,omitempty"`
+	Actor  string `cbor:"7,keyasint,omitempty"` // who gave a gap its reason ("gap-explained"); "" for what the platform found itself
 }
 
 // ClippedPayload lies on the chain of the item that was clipped. The clip is evidence of its own.

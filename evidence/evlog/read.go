@@ -75,6 +75,20 @@ func subjectLeaves(ctx context.Context, q *db.Queries, s chain.Subject) ([]Leaf,
 	return out, nil
 }
 
+// SubjectBetween gives a subject's leaves with counters from first to last, in order.
+func (l *Log) SubjectBetween(ctx context.Context, s chain.Subject, first, last uint64) ([]Leaf, error) {
+	id := s.Opaque()
+	rows, err := l.q.EntriesBySubjectBetween(ctx, db.EntriesBySubjectBetweenParams{Subject: id[:], First: int64(first), Last: int64(last)})
+	if err != nil {
+		return nil, pg.Away(fmt.Errorf("read leaves of a subject: %w", err))
+	}
+	out := make([]Leaf, len(rows))
+	for i, r := range rows {
+		out[i] = leafOf(r.Seq, r.Key, r.LeafHash, r.Bytes, r.Salt, r.Payload)
+	}
+	return out, nil
+}
+
 // BySeq gives the leaves with these indexes, in order; those that don't exist are absent.
 func (l *Log) BySeq(ctx context.Context, seqs []int64) ([]Leaf, error) {
 	rows, err := l.q.EntriesBySeq(ctx, seqs)

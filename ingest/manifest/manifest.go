@@ -169,13 +169,9 @@ func (s Signed) Verify(pub ed25519.PublicKey) bool {
 
 // Open reads a signed manifest and checks it by the signer's SubjectPublicKeyInfo: what the bundle's verifier asks.
 func Open(raw, spki []byte) (sha256 []byte, size int64, err error) {
-	pub, err := x509.ParsePKIXPublicKey(spki)
+	key, err := keyOf(spki)
 	if err != nil {
-		return nil, 0, fmt.Errorf("read the signer's key: %w", err)
-	}
-	key, ok := pub.(ed25519.PublicKey)
-	if !ok {
-		return nil, 0, errors.New("the signer's key is not Ed25519")
+		return nil, 0, err
 	}
 	m, err := Parse(raw)
 	if err != nil {

@@ -69,6 +69,7 @@ type County struct {
 	Devices  *devices.Service
 	Budget   *budget.Service
 	Officers map[string][]string // ids by township
+	Recorder string              // serial that the station names in manifests from now on
 
 	StoreOptions blob.Options
 	Secrets      string // the signer's folder, for processes that observe it
@@ -189,7 +190,7 @@ func (c *County) Registers(name string, content []byte) (evidence.ID, manifest.M
 	_, _ = h.Write(content)
 	whole, composite, parts := h.Sum()
 	c.counter++
-	m := manifest.Manifest{KeyID: c.KeyID(), Epoch: 1, Counter: c.counter, Prev: c.prev, FileName: []byte(name), Size: h.Size, SHA256: whole[:],
+	m := manifest.Manifest{KeyID: c.KeyID(), Epoch: 1, Counter: c.counter, Prev: c.prev, Recorder: c.Recorder, FileName: []byte(name), Size: h.Size, SHA256: whole[:],
 		PartSize: manifest.PartSize(h.Size), Composite: composite[:], At: time.Now().UnixMilli()}
 	raw, hash, err := manifest.Sign(m, c.stationKey)
 	c.must(err)
@@ -201,6 +202,30 @@ func (c *County) Registers(name string, content []byte) (evidence.ID, manifest.M
 	}
 	return out[0].EvidenceID, m, parts
 }
+
+// Loses signs manifests of n clips that never reach the platform.
+func (c *County) Loses(n int) {
+	c.t.Helper()
+	for range n {
+		c.counter++
+		m := manifest.Manifest{KeyID: c.KeyID(), Epoch: 1, Counter: c.counter, Prev: c.prev, Recorder: c.Recorder, FileName: []byte("lost.mp4"), SHA256: make([]byte, 32),
+			PartSize: manifest.PartSize(0), Composite: make([]byte, 32), At: time.Now().UnixMilli()}
+		_, hash, err := manifest.Sign(m, c.stationKey)
+		c.must(err)
+		c.prev = hash[:]
+	}
+}
+
+// Closing is the station's signed state at the end of a docking.
+func (c *County) Closing() []byte {
+	c.t.Helper()
+	raw, _, err := manifest.SignState(manifest.State{KeyID: c.KeyID(), Epoch: 1, Counter: c.counter, Last: c.prev, At: time.Now().UnixMilli(), Closing: true, Recorder: c.Recorder}, c.stationKey)
+	c.must(err)
+	return raw
+}
+
+// StationID is the station as it speaks to ingest.
+func (c *County) StationID() ingest.Station { return c.station() }
 
 func (c *County) station() ingest.Station {
 	return ingest.Station{ID: Station, Township: Donghe, KeyID: c.KeyID()}

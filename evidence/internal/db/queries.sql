@@ -40,6 +40,7 @@ where (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('town
   and (sqlc.narg('verdict')::text is null or verdict = sqlc.narg('verdict'))
   and (sqlc.narg('recorder')::text is null or recorder = sqlc.narg('recorder'))
   and (sqlc.narg('device_id')::text is null or device_id = sqlc.narg('device_id'))
+  and (sqlc.narg('station')::text is null or station = sqlc.narg('station'))
   and (sqlc.narg('sha256')::bytea is null or sha256 = sqlc.narg('sha256'))
   and (sqlc.narg('q')::text is null or position(lower(sqlc.narg('q')::text) in lower(file_name || ' ' || recorder || ' ' || id)) > 0)
   and (sqlc.narg('from_at')::timestamptz is null or recorded_at >= sqlc.narg('from_at'))
@@ -51,7 +52,8 @@ limit sqlc.arg('max_rows');
 -- name: Count :one
 select count(*) from evidence
 where (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('townships')::text[]))
-  and (sqlc.narg('device_id')::text is null or device_id = sqlc.narg('device_id'));
+  and (sqlc.narg('device_id')::text is null or device_id = sqlc.narg('device_id'))
+  and (sqlc.narg('status')::text is null or status = sqlc.narg('status'));
 
 -- name: AddCustody :exec
 -- rows of as many events as share the commit, see bulk.go
@@ -135,3 +137,12 @@ update evidence set status = 'damaged', damage = $2, reread_at = $3, reread_run 
 
 -- name: SetTried :exec
 update evidence set reread_at = $2, reread_run = $3 where id = $1;
+-- name: FileNames :many
+-- names as the cards have them, of a recorder or a station (all with null), in order of ids
+select id, recorder, station, file_name, recorded_at from evidence
+where (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('townships')::text[]))
+  and (sqlc.narg('recorder')::text is null or recorder = sqlc.narg('recorder'))
+  and (sqlc.narg('station')::text is null or (station = sqlc.narg('station') and recorder = ''))
+  and id > sqlc.arg('after')::text
+order by id
+limit sqlc.arg('max_rows');

@@ -129,15 +129,17 @@ const count = `-- name: Count :one
 select count(*) from evidence
 where ($1::text[] is null or township = any ($1::text[]))
   and ($2::text is null or device_id = $2)
+  and ($3::text is null or status = $3)
 `
 
 type CountParams struct {
 	Townships []string
 	DeviceID  *string
+	Status    *string
 }
 
 func (q *Queries) Count(ctx context.Context, arg CountParams) (int64, error) {
-	row := q.db.QueryRow(ctx, count, arg.Townships, arg.DeviceID)
+	row := q.db.QueryRow(ctx, count, arg.Townships, arg.DeviceID, arg.Status)
 	var count int64
 	err := row.Scan(&count)
 	return count, err
@@ -199,6 +201,65 @@ func (q *Queries) Custody(ctx context.Context, arg CustodyParams) ([]Custody, er
 			&i.Reason,
 			&i.Until,
 			&i.LogKey,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const fileNames = `-- name: FileNames :many
+select id, recorder, station, file_name, recorded_at from evidence
+where ($1::text[] is null or township = any ($1::text[]))
+  and ($2::text is null or recorder = $2)
+  and ($3::text is null or (station = $3 and recorder = ''))
+  and id > $4::text
+order by id
+limit $5
+`
+
+type FileNamesParams struct {
+	Townships []string
+	Recorder  *string
+	Station   *string
+	After     string
+	MaxRows   int32
+}
+
+type FileNamesRow struct {
+	ID         string
+	Recorder   string
+	Station    string
+	FileName   string
+	RecordedAt time.Time
+}
+
+// names as the cards have them, of a recorder or a station (all with null), in order of ids
+func (q *Queries) FileNames(ctx context.Context, arg FileNamesParams) ([]FileNamesRow, error) {
+	rows, err := q.db.Query(ctx, fileNames,
+		arg.Townships,
+		arg.Recorder,
+		arg.Station,
+		arg.After,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []FileNamesRow{}
+	for rows.Next() {
+		var i FileNamesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Recorder,
+			&i.Station,
+			&i.FileName,
+			&i.RecordedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -343,13 +404,14 @@ where ($1::text[] is null or township = any ($1::text[]))
   and ($3::text is null or verdict = $3)
   and ($4::text is null or recorder = $4)
   and ($5::text is null or device_id = $5)
-  and ($6::bytea is null or sha256 = $6)
-  and ($7::text is null or position(lower($7::text) in lower(file_name || ' ' || recorder || ' ' || id)) > 0)
-  and ($8::timestamptz is null or recorded_at >= $8)
-  and ($9::timestamptz is null or recorded_at < $9)
-  and ($10::timestamptz is null or (recorded_at, id) < ($10::timestamptz, $11::text))
+  and ($6::text is null or station = $6)
+  and ($7::bytea is null or sha256 = $7)
+  and ($8::text is null or position(lower($8::text) in lower(file_name || ' ' || recorder || ' ' || id)) > 0)
+  and ($9::timestamptz is null or recorded_at >= $9)
+  and ($10::timestamptz is null or recorded_at < $10)
+  and ($11::timestamptz is null or (recorded_at, id) < ($11::timestamptz, $12::text))
 order by recorded_at desc, id desc
-limit $12
+limit $13
 `
 
 type ListParams struct {
@@ -358,6 +420,7 @@ type ListParams struct {
 	Verdict   *string
 	Recorder  *string
 	DeviceID  *string
+	Station   *string
 	Sha256    []byte
 	Q         *string
 	FromAt    *time.Time
@@ -374,6 +437,7 @@ func (q *Queries) List(ctx context.Context, arg ListParams) ([]Evidence, error) 
 		arg.Verdict,
 		arg.Recorder,
 		arg.DeviceID,
+		arg.Station,
 		arg.Sha256,
 		arg.Q,
 		arg.FromAt,

@@ -8,15 +8,73 @@ import (
 	"time"
 )
 
+type ChainAnomaly struct {
+	LogKey string
+	KeyID  []byte
+	What   string
+	Epoch  int64
+	First  int64
+	Last   int64
+	Detail string
+	At     time.Time
+}
+
+type ChainEpoch struct {
+	KeyID   []byte
+	Epoch   int64
+	Top     int64
+	Arrived int64
+	FirstMs *int64
+	LastMs  *int64
+}
+
+type ChainGap struct {
+	KeyID       []byte
+	Epoch       int64
+	First       int64
+	Last        int64
+	Missing     int64
+	OpenedAt    time.Time
+	ClosedAt    *time.Time
+	Reason      *string
+	ExplainedBy *string
+	ExplainedAt *time.Time
+	ReasonKey   *string
+}
+
+type DeviceChainState struct {
+	LogKey      string
+	KeyID       []byte
+	Epoch       int64
+	Counter     int64
+	Hash        []byte
+	SignedMs    int64
+	MonotonicMs int64
+	Checkpoint  []byte
+	Closing     bool
+	Recorder    string
+	ReceivedAt  time.Time
+}
+
 type Manifest struct {
-	KeyID      []byte
-	Epoch      int64
-	Counter    int64
-	Hash       []byte
-	Prev       []byte
-	EvidenceID string
-	LogKey     string
-	ReceivedAt time.Time
+	KeyID       []byte
+	Epoch       int64
+	Counter     int64
+	Hash        []byte
+	Prev        []byte
+	EvidenceID  string
+	LogKey      string
+	ReceivedAt  time.Time
+	Recorder    string
+	SignedMs    *int64
+	MonotonicMs *int64
+	Checkpoint  []byte
+}
+
+type SeenCheckpoint struct {
+	Hash []byte
+	Size int64
+	Note string
 }
 
 type Station struct {

@@ -20,8 +20,8 @@ update signing_key set revoked_at = $2, revoke_reason = $3 where key_id = $1 and
 select * from manifest where key_id = $1 and epoch = $2 and counter = $3;
 
 -- name: AddManifest :execrows
-insert into manifest (key_id, epoch, counter, hash, prev, evidence_id, log_key, received_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing;
+insert into manifest (key_id, epoch, counter, hash, prev, evidence_id, log_key, received_at, recorder, signed_ms, monotonic_ms, checkpoint)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict do nothing;
 
 -- name: AddUpload :one
 insert into upload (id, evidence_id, store_id, parts, begun_at, updated_at)
@@ -49,3 +49,108 @@ insert into dead_letter (id, at, source, origin, reason, raw) values ($1, $2, $3
 select id, at, source, origin, reason, octet_length(raw)::int as size from dead_letter
 where (sqlc.narg('before_at')::timestamptz is null or (at, id) < (sqlc.narg('before_at')::timestamptz, sqlc.narg('before_id')::text))
 order by at desc, id desc limit sqlc.arg('max_rows');
+
+-- name: LockEpoch :one
+-- the row's lock orders those who add to an epoch of a key
+insert into chain_epoch (key_id, epoch, top, arrived) values ($1, $2, 0, 0)
+on conflict (key_id, epoch) do update set top = chain_epoch.top
+returning *;
+
+-- name: SetEpoch :exec
+update chain_epoch set top = $3, arrived = arrived + $4, first_ms = least(first_ms, sqlc.narg('signed_ms')::bigint), last_ms = greatest(last_ms, sqlc.narg('signed_ms')::bigint)
+where key_id = $1 and epoch = $2;
+
+-- name: OtherEpochs :many
+select epoch, first_ms, last_ms from chain_epoch where key_id = $1 and epoch <> $2 order by epoch;
+
+-- name: OpenGap :exec
+insert into chain_gap (key_id, epoch, first, last, missing, opened_at) values ($1, $2, $3, $4, $5, $6);
+
+-- name: FillGap :exec
+update chain_gap set missing = missing - 1, closed_at = case when missing = 1 then sqlc.arg('at')::timestamptz end
+where key_id = $1 and epoch = $2 and first <= sqlc.arg('counter')::bigint and last >= sqlc.arg('counter')::bigint and missing > 0;
+
+-- name: Neighbours :many
+select * from manifest where key_id = $1 and epoch = $2 and counter in (sqlc.arg('counter')::bigint - 1, sqlc.arg('counter')::bigint + 1);
+
+-- name: StatesAt :many
+select * from device_chain_state where key_id = $1 and epoch = $2 and counter = $3;
+
+-- name: StateAround :one
+-- a state that contradicts one of this counter signed then: an earlier one that counts further, or a later one that counts less
+select * from device_chain_state
+where key_id = $1 and epoch = $2
+  and ((signed_ms < sqlc.arg('signed_ms')::bigint and counter > sqlc.arg('counter')::bigint) or (signed_ms > sqlc.arg('signed_ms')::bigint and counter < sqlc.arg('counter')::bigint))
+order by signed_ms limit 1;
+
+-- name: AddState :execrows
+insert into device_chain_state (log_key, key_id, epoch, counter, hash, signed_ms, monotonic_ms, checkpoint, closing, recorder, received_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict do nothing;
+
+-- name: NewestStates :many
+select * from device_chain_state where key_id = $1 order by epoch desc, signed_ms desc limit $2;
+
+-- name: AddAnomaly :execrows
+insert into chain_anomaly (log_key, key_id, what, epoch, first, last, detail, at) values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing;
+
+-- name: Anomalies :many
+select * from chain_anomaly where key_id = $1 order by at desc, log_key limit $2;
+
+-- name: AnomaliesBetween :many
+select * from chain_anomaly where key_id = $1 and epoch = $2 and first <= sqlc.arg('last')::bigint and last >= sqlc.arg('first')::bigint order by first, log_key limit 100;
+
+-- name: Keys :many
+-- the keys that vouch for a recorder or belong to a station or device, or one key; each with its township, within those the caller sees
+select k.*, coalesce(s.township, '')::text as township, coalesce(s.name, '')::text as station_name
+from signing_key k left join station s on s.id = k.station
+where (sqlc.narg('townships')::text[] is null or s.township = any (sqlc.narg('townships')::text[]))
+  and (k.key_id = sqlc.narg('key_id')::bytea or k.station = sqlc.narg('station')::text or (k.device_id <> '' and k.device_id = sqlc.narg('device_id')::text)
+    or k.key_id in (select m.key_id from manifest m where m.recorder <> '' and m.recorder = sqlc.narg('recorder')::text))
+order by k.enrolled_at desc, k.key_id
+limit 50;
+
+-- name: Epochs :many
+select * from chain_epoch where key_id = $1 order by epoch desc;
+
+-- name: Gaps :many
+-- open ones first
+select * from chain_gap where key_id = $1 order by missing = 0, epoch desc, first desc limit $2;
+
+-- name: Gap :one
+select * from chain_gap where key_id = $1 and epoch = $2 and first = $3;
+
+-- name: GapAround :one
+select * from chain_gap where key_id = $1 and epoch = $2 and first <= sqlc.arg('counter')::bigint and last >= sqlc.arg('counter')::bigint;
+
+-- name: ArrivedBetween :many
+select counter from manifest where key_id = $1 and epoch = $2 and counter between sqlc.arg('first')::bigint and sqlc.arg('last')::bigint order by counter limit 1000;
+
+-- name: Before :one
+select * from manifest where key_id = $1 and epoch = $2 and counter < $3 order by counter desc limit 1;
+
+-- name: After :one
+select * from manifest where key_id = $1 and epoch = $2 and counter > $3 order by counter limit 1;
+
+-- name: ExplainGap :execrows
+update chain_gap set reason = $4, explained_by = $5, explained_at = $6, reason_key = $7
+where key_id = $1 and epoch = $2 and first = $3;
+
+-- name: ManifestOf :one
+select m.*, coalesce(k.station, '')::text as station, k.device_id, coalesce(s.name, '')::text as station_name
+from manifest m join signing_key k using (key_id) left join station s on s.id = k.station
+where m.log_key = $1;
+
+-- name: GapTotals :one
+select count(distinct e.key_id) as keys,
+  (select count(*) from chain_gap g join signing_key k using (key_id) left join station s on s.id = k.station
+    where g.missing > 0 and (sqlc.narg('townships')::text[] is null or s.township = any (sqlc.narg('townships')::text[]))) as open_gaps,
+  (select coalesce(sum(g.missing), 0) from chain_gap g join signing_key k using (key_id) left join station s on s.id = k.station
+    where g.missing > 0 and (sqlc.narg('townships')::text[] is null or s.township = any (sqlc.narg('townships')::text[])))::float8 as missing
+from chain_epoch e join signing_key k using (key_id) left join station s on s.id = k.station
+where sqlc.narg('townships')::text[] is null or s.township = any (sqlc.narg('townships')::text[]);
+
+-- name: SeeCheckpoint :exec
+insert into seen_checkpoint (hash, size, note) values ($1, $2, $3) on conflict do nothing;
+
+-- name: SeenCheckpoint :one
+select * from seen_checkpoint where hash = $1;

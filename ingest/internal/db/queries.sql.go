@@ -10,6 +10,38 @@ import (
 	"time"
 )
 
+const addAnomaly = `-- name: AddAnomaly :execrows
+insert into chain_anomaly (log_key, key_id, what, epoch, first, last, detail, at) values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing
+`
+
+type AddAnomalyParams struct {
+	LogKey string
+	KeyID  []byte
+	What   string
+	Epoch  int64
+	First  int64
+	Last   int64
+	Detail string
+	At     time.Time
+}
+
+func (q *Queries) AddAnomaly(ctx context.Context, arg AddAnomalyParams) (int64, error) {
+	result, err := q.db.Exec(ctx, addAnomaly,
+		arg.LogKey,
+		arg.KeyID,
+		arg.What,
+		arg.Epoch,
+		arg.First,
+		arg.Last,
+		arg.Detail,
+		arg.At,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const addDeadLetter = `-- name: AddDeadLetter :exec
 insert into dead_letter (id, at, source, origin, reason, raw) values ($1, $2, $3, $4, $5, $6)
 `
@@ -65,19 +97,23 @@ func (q *Queries) AddKey(ctx context.Context, arg AddKeyParams) (int64, error) {
 }
 
 const addManifest = `-- name: AddManifest :execrows
-insert into manifest (key_id, epoch, counter, hash, prev, evidence_id, log_key, received_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8) on conflict do nothing
+insert into manifest (key_id, epoch, counter, hash, prev, evidence_id, log_key, received_at, recorder, signed_ms, monotonic_ms, checkpoint)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) on conflict do nothing
 `
 
 type AddManifestParams struct {
-	KeyID      []byte
-	Epoch      int64
-	Counter    int64
-	Hash       []byte
-	Prev       []byte
-	EvidenceID string
-	LogKey     string
-	ReceivedAt time.Time
+	KeyID       []byte
+	Epoch       int64
+	Counter     int64
+	Hash        []byte
+	Prev        []byte
+	EvidenceID  string
+	LogKey      string
+	ReceivedAt  time.Time
+	Recorder    string
+	SignedMs    *int64
+	MonotonicMs *int64
+	Checkpoint  []byte
 }
 
 func (q *Queries) AddManifest(ctx context.Context, arg AddManifestParams) (int64, error) {
@@ -89,6 +125,49 @@ func (q *Queries) AddManifest(ctx context.Context, arg AddManifestParams) (int64
 		arg.Prev,
 		arg.EvidenceID,
 		arg.LogKey,
+		arg.ReceivedAt,
+		arg.Recorder,
+		arg.SignedMs,
+		arg.MonotonicMs,
+		arg.Checkpoint,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const addState = `-- name: AddState :execrows
+insert into device_chain_state (log_key, key_id, epoch, counter, hash, signed_ms, monotonic_ms, checkpoint, closing, recorder, received_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict do nothing
+`
+
+type AddStateParams struct {
+	LogKey      string
+	KeyID       []byte
+	Epoch       int64
+	Counter     int64
+	Hash        []byte
+	SignedMs    int64
+	MonotonicMs int64
+	Checkpoint  []byte
+	Closing     bool
+	Recorder    string
+	ReceivedAt  time.Time
+}
+
+func (q *Queries) AddState(ctx context.Context, arg AddStateParams) (int64, error) {
+	result, err := q.db.Exec(ctx, addState,
+		arg.LogKey,
+		arg.KeyID,
+		arg.Epoch,
+		arg.Counter,
+		arg.Hash,
+		arg.SignedMs,
+		arg.MonotonicMs,
+		arg.Checkpoint,
+		arg.Closing,
+		arg.Recorder,
 		arg.ReceivedAt,
 	)
 	if err != nil {
@@ -154,6 +233,185 @@ func (q *Queries) AddUpload(ctx context.Context, arg AddUploadParams) (Upload, e
 	return i, err
 }
 
+const after = `-- name: After :one
+select key_id, epoch, counter, hash, prev, evidence_id, log_key, received_at, recorder, signed_ms, monotonic_ms, checkpoint from manifest where key_id = $1 and epoch = $2 and counter > $3 order by counter limit 1
+`
+
+type AfterParams struct {
+	KeyID   []byte
+	Epoch   int64
+	Counter int64
+}
+
+func (q *Queries) After(ctx context.Context, arg AfterParams) (Manifest, error) {
+	row := q.db.QueryRow(ctx, after, arg.KeyID, arg.Epoch, arg.Counter)
+	var i Manifest
+	err := row.Scan(
+		&i.KeyID,
+		&i.Epoch,
+		&i.Counter,
+		&i.Hash,
+		&i.Prev,
+		&i.EvidenceID,
+		&i.LogKey,
+		&i.ReceivedAt,
+		&i.Recorder,
+		&i.SignedMs,
+		&i.MonotonicMs,
+		&i.Checkpoint,
+	)
+	return i, err
+}
+
+const anomalies = `-- name: Anomalies :many
+select log_key, key_id, what, epoch, first, last, detail, at from chain_anomaly where key_id = $1 order by at desc, log_key limit $2
+`
+
+type AnomaliesParams struct {
+	KeyID []byte
+	Limit int32
+}
+
+func (q *Queries) Anomalies(ctx context.Context, arg AnomaliesParams) ([]ChainAnomaly, error) {
+	rows, err := q.db.Query(ctx, anomalies, arg.KeyID, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ChainAnomaly{}
+	for rows.Next() {
+		var i ChainAnomaly
+		if err := rows.Scan(
+			&i.LogKey,
+			&i.KeyID,
+			&i.What,
+			&i.Epoch,
+			&i.First,
+			&i.Last,
+			&i.Detail,
+			&i.At,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const anomaliesBetween = `-- name: AnomaliesBetween :many
+select log_key, key_id, what, epoch, first, last, detail, at from chain_anomaly where key_id = $1 and epoch = $2 and first <= $3::bigint and last >= $4::bigint order by first, log_key limit 100
+`
+
+type AnomaliesBetweenParams struct {
+	KeyID []byte
+	Epoch int64
+	Last  int64
+	First int64
+}
+
+func (q *Queries) AnomaliesBetween(ctx context.Context, arg AnomaliesBetweenParams) ([]ChainAnomaly, error) {
+	rows, err := q.db.Query(ctx, anomaliesBetween,
+		arg.KeyID,
+		arg.Epoch,
+		arg.Last,
+		arg.First,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ChainAnomaly{}
+	for rows.Next() {
+		var i ChainAnomaly
+		if err := rows.Scan(
+			&i.LogKey,
+			&i.KeyID,
+			&i.What,
+			&i.Epoch,
+			&i.First,
+			&i.Last,
+			&i.Detail,
+			&i.At,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const arrivedBetween = `-- name: ArrivedBetween :many
+select counter from manifest where key_id = $1 and epoch = $2 and counter between $3::bigint and $4::bigint order by counter limit 1000
+`
+
+type ArrivedBetweenParams struct {
+	KeyID []byte
+	Epoch int64
+	First int64
+	Last  int64
+}
+
+func (q *Queries) ArrivedBetween(ctx context.Context, arg ArrivedBetweenParams) ([]int64, error) {
+	rows, err := q.db.Query(ctx, arrivedBetween,
+		arg.KeyID,
+		arg.Epoch,
+		arg.First,
+		arg.Last,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []int64{}
+	for rows.Next() {
+		var counter int64
+		if err := rows.Scan(&counter); err != nil {
+			return nil, err
+		}
+		items = append(items, counter)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const before = `-- name: Before :one
+select key_id, epoch, counter, hash, prev, evidence_id, log_key, received_at, recorder, signed_ms, monotonic_ms, checkpoint from manifest where key_id = $1 and epoch = $2 and counter < $3 order by counter desc limit 1
+`
+
+type BeforeParams struct {
+	KeyID   []byte
+	Epoch   int64
+	Counter int64
+}
+
+func (q *Queries) Before(ctx context.Context, arg BeforeParams) (Manifest, error) {
+	row := q.db.QueryRow(ctx, before, arg.KeyID, arg.Epoch, arg.Counter)
+	var i Manifest
+	err := row.Scan(
+		&i.KeyID,
+		&i.Epoch,
+		&i.Counter,
+		&i.Hash,
+		&i.Prev,
+		&i.EvidenceID,
+		&i.LogKey,
+		&i.ReceivedAt,
+		&i.Recorder,
+		&i.SignedMs,
+		&i.MonotonicMs,
+		&i.Checkpoint,
+	)
+	return i, err
+}
+
 const deadLetters = `-- name: DeadLetters :many
 select id, at, source, origin, reason, octet_length(raw)::int as size from dead_letter
 where ($1::timestamptz is null or (at, id) < ($1::timestamptz, $2::text))
@@ -202,6 +460,213 @@ func (q *Queries) DeadLetters(ctx context.Context, arg DeadLettersParams) ([]Dea
 	return items, nil
 }
 
+const epochs = `-- name: Epochs :many
+select key_id, epoch, top, arrived, first_ms, last_ms from chain_epoch where key_id = $1 order by epoch desc
+`
+
+func (q *Queries) Epochs(ctx context.Context, keyID []byte) ([]ChainEpoch, error) {
+	rows, err := q.db.Query(ctx, epochs, keyID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ChainEpoch{}
+	for rows.Next() {
+		var i ChainEpoch
+		if err := rows.Scan(
+			&i.KeyID,
+			&i.Epoch,
+			&i.Top,
+			&i.Arrived,
+			&i.FirstMs,
+			&i.LastMs,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const explainGap = `-- name: ExplainGap :execrows
+update chain_gap set reason = $4, explained_by = $5, explained_at = $6, reason_key = $7
+where key_id = $1 and epoch = $2 and first = $3
+`
+
+type ExplainGapParams struct {
+	KeyID       []byte
+	Epoch       int64
+	First       int64
+	Reason      *string
+	ExplainedBy *string
+	ExplainedAt *time.Time
+	ReasonKey   *string
+}
+
+func (q *Queries) ExplainGap(ctx context.Context, arg ExplainGapParams) (int64, error) {
+	result, err := q.db.Exec(ctx, explainGap,
+		arg.KeyID,
+		arg.Epoch,
+		arg.First,
+		arg.Reason,
+		arg.ExplainedBy,
+		arg.ExplainedAt,
+		arg.ReasonKey,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const fillGap = `-- name: FillGap :exec
+update chain_gap set missing = missing - 1, closed_at = case when missing = 1 then $3::timestamptz end
+where key_id = $1 and epoch = $2 and first <= $4::bigint and last >= $4::bigint and missing > 0
+`
+
+type FillGapParams struct {
+	KeyID   []byte
+	Epoch   int64
+	At      time.Time
+	Counter int64
+}
+
+func (q *Queries) FillGap(ctx context.Context, arg FillGapParams) error {
+	_, err := q.db.Exec(ctx, fillGap,
+		arg.KeyID,
+		arg.Epoch,
+		arg.At,
+		arg.Counter,
+	)
+	return err
+}
+
+const gap = `-- name: Gap :one
+select key_id, epoch, first, last, missing, opened_at, closed_at, reason, explained_by, explained_at, reason_key from chain_gap where key_id = $1 and epoch = $2 and first = $3
+`
+
+type GapParams struct {
+	KeyID []byte
+	Epoch int64
+	First int64
+}
+
+func (q *Queries) Gap(ctx context.Context, arg GapParams) (ChainGap, error) {
+	row := q.db.QueryRow(ctx, gap, arg.KeyID, arg.Epoch, arg.First)
+	var i ChainGap
+	err := row.Scan(
+		&i.KeyID,
+		&i.Epoch,
+		&i.First,
+		&i.Last,
+		&i.Missing,
+		&i.OpenedAt,
+		&i.ClosedAt,
+		&i.Reason,
+		&i.ExplainedBy,
+		&i.ExplainedAt,
+		&i.ReasonKey,
+	)
+	return i, err
+}
+
+const gapAround = `-- name: GapAround :one
+select key_id, epoch, first, last, missing, opened_at, closed_at, reason, explained_by, explained_at, reason_key from chain_gap where key_id = $1 and epoch = $2 and first <= $3::bigint and last >= $3::bigint
+`
+
+type GapAroundParams struct {
+	KeyID   []byte
+	Epoch   int64
+	Counter int64
+}
+
+func (q *Queries) GapAround(ctx context.Context, arg GapAroundParams) (ChainGap, error) {
+	row := q.db.QueryRow(ctx, gapAround, arg.KeyID, arg.Epoch, arg.Counter)
+	var i ChainGap
+	err := row.Scan(
+		&i.KeyID,
+		&i.Epoch,
+		&i.First,
+		&i.Last,
+		&i.Missing,
+		&i.OpenedAt,
+		&i.ClosedAt,
+		&i.Reason,
+		&i.ExplainedBy,
+		&i.ExplainedAt,
+		&i.ReasonKey,
+	)
+	return i, err
+}
+
+const gapTotals = `-- name: GapTotals :one
+select count(distinct e.key_id) as keys,
+  (select count(*) from chain_gap g join signing_key k using (key_id) left join station s on s.id = k.station
+    where g.missing > 0 and ($1::text[] is null or s.township = any ($1::text[]))) as open_gaps,
+  (select coalesce(sum(g.missing), 0) from chain_gap g join signing_key k using (key_id) left join station s on s.id = k.station
+    where g.missing > 0 and ($1::text[] is null or s.township = any ($1::text[])))::float8 as missing
+from chain_epoch e join signing_key k using (key_id) left join station s on s.id = k.station
+where $1::text[] is null or s.township = any ($1::text[])
+`
+
+type GapTotalsRow struct {
+	Keys     int64
+	OpenGaps int64
+	Missing  float64
+}
+
+func (q *Queries) GapTotals(ctx context.Context, townships []string) (GapTotalsRow, error) {
+	row := q.db.QueryRow(ctx, gapTotals, townships)
+	var i GapTotalsRow
+	err := row.Scan(&i.Keys, &i.OpenGaps, &i.Missing)
+	return i, err
+}
+
+const gaps = `-- name: Gaps :many
+select key_id, epoch, first, last, missing, opened_at, closed_at, reason, explained_by, explained_at, reason_key from chain_gap where key_id = $1 order by missing = 0, epoch desc, first desc limit $2
+`
+
+type GapsParams struct {
+	KeyID []byte
+	Limit int32
+}
+
+// open ones first
+func (q *Queries) Gaps(ctx context.Context, arg GapsParams) ([]ChainGap, error) {
+	rows, err := q.db.Query(ctx, gaps, arg.KeyID, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ChainGap{}
+	for rows.Next() {
+		var i ChainGap
+		if err := rows.Scan(
+			&i.KeyID,
+			&i.Epoch,
+			&i.First,
+			&i.Last,
+			&i.Missing,
+			&i.OpenedAt,
+			&i.ClosedAt,
+			&i.Reason,
+			&i.ExplainedBy,
+			&i.ExplainedAt,
+			&i.ReasonKey,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const key = `-- name: Key :one
 select k.key_id, k.station, k.device_id, k.public_key, k.cert_hash, k.enrolled_at, k.revoked_at, k.revoke_reason, coalesce(s.township, '')::text as township
 from signing_key k left join station s on s.id = k.station
@@ -237,8 +702,103 @@ func (q *Queries) Key(ctx context.Context, keyID []byte) (KeyRow, error) {
 	return i, err
 }
 
+const keys = `-- name: Keys :many
+select k.key_id, k.station, k.device_id, k.public_key, k.cert_hash, k.enrolled_at, k.revoked_at, k.revoke_reason, coalesce(s.township, '')::text as township, coalesce(s.name, '')::text as station_name
+from signing_key k left join station s on s.id = k.station
+where ($1::text[] is null or s.township = any ($1::text[]))
+  and (k.key_id = $2::bytea or k.station = $3::text or (k.device_id <> '' and k.device_id = $4::text)
+    or k.key_id in (select m.key_id from manifest m where m.recorder <> '' and m.recorder = $5::text))
+order by k.enrolled_at desc, k.key_id
+limit 50
+`
+
+type KeysParams struct {
+	Townships []string
+	KeyID     []byte
+	Station   *string
+	DeviceID  *string
+	Recorder  *string
+}
+
+type KeysRow struct {
+	KeyID        []byte
+	Station      *string
+	DeviceID     string
+	PublicKey    []byte
+	CertHash     []byte
+	EnrolledAt   time.Time
+	RevokedAt    *time.Time
+	RevokeReason *string
+	Township     string
+	StationName  string
+}
+
+// the keys that vouch for a recorder or belong to a station or device, or one key; each with its township, within those the caller sees
+func (q *Queries) Keys(ctx context.Context, arg KeysParams) ([]KeysRow, error) {
+	rows, err := q.db.Query(ctx, keys,
+		arg.Townships,
+		arg.KeyID,
+		arg.Station,
+		arg.DeviceID,
+		arg.Recorder,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []KeysRow{}
+	for rows.Next() {
+		var i KeysRow
+		if err := rows.Scan(
+			&i.KeyID,
+			&i.Station,
+			&i.DeviceID,
+			&i.PublicKey,
+			&i.CertHash,
+			&i.EnrolledAt,
+			&i.RevokedAt,
+			&i.RevokeReason,
+			&i.Township,
+			&i.StationName,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockEpoch = `-- name: LockEpoch :one
+insert into chain_epoch (key_id, epoch, top, arrived) values ($1, $2, 0, 0)
+on conflict (key_id, epoch) do update set top = chain_epoch.top
+returning key_id, epoch, top, arrived, first_ms, last_ms
+`
+
+type LockEpochParams struct {
+	KeyID []byte
+	Epoch int64
+}
+
+// the row's lock orders those who add to an epoch of a key
+func (q *Queries) LockEpoch(ctx context.Context, arg LockEpochParams) (ChainEpoch, error) {
+	row := q.db.QueryRow(ctx, lockEpoch, arg.KeyID, arg.Epoch)
+	var i ChainEpoch
+	err := row.Scan(
+		&i.KeyID,
+		&i.Epoch,
+		&i.Top,
+		&i.Arrived,
+		&i.FirstMs,
+		&i.LastMs,
+	)
+	return i, err
+}
+
 const manifestAt = `-- name: ManifestAt :one
-select key_id, epoch, counter, hash, prev, evidence_id, log_key, received_at from manifest where key_id = $1 and epoch = $2 and counter = $3
+select key_id, epoch, counter, hash, prev, evidence_id, log_key, received_at, recorder, signed_ms, monotonic_ms, checkpoint from manifest where key_id = $1 and epoch = $2 and counter = $3
 `
 
 type ManifestAtParams struct {
@@ -259,8 +819,203 @@ func (q *Queries) ManifestAt(ctx context.Context, arg ManifestAtParams) (Manifes
 		&i.EvidenceID,
 		&i.LogKey,
 		&i.ReceivedAt,
+		&i.Recorder,
+		&i.SignedMs,
+		&i.MonotonicMs,
+		&i.Checkpoint,
 	)
 	return i, err
+}
+
+const manifestOf = `-- name: ManifestOf :one
+select m.key_id, m.epoch, m.counter, m.hash, m.prev, m.evidence_id, m.log_key, m.received_at, m.recorder, m.signed_ms, m.monotonic_ms, m.checkpoint, coalesce(k.station, '')::text as station, k.device_id, coalesce(s.name, '')::text as station_name
+from manifest m join signing_key k using (key_id) left join station s on s.id = k.station
+where m.log_key = $1
+`
+
+type ManifestOfRow struct {
+	KeyID       []byte
+	Epoch       int64
+	Counter     int64
+	Hash        []byte
+	Prev        []byte
+	EvidenceID  string
+	LogKey      string
+	ReceivedAt  time.Time
+	Recorder    string
+	SignedMs    *int64
+	MonotonicMs *int64
+	Checkpoint  []byte
+	Station     string
+	DeviceID    string
+	StationName string
+}
+
+func (q *Queries) ManifestOf(ctx context.Context, logKey string) (ManifestOfRow, error) {
+	row := q.db.QueryRow(ctx, manifestOf, logKey)
+	var i ManifestOfRow
+	err := row.Scan(
+		&i.KeyID,
+		&i.Epoch,
+		&i.Counter,
+		&i.Hash,
+		&i.Prev,
+		&i.EvidenceID,
+		&i.LogKey,
+		&i.ReceivedAt,
+		&i.Recorder,
+		&i.SignedMs,
+		&i.MonotonicMs,
+		&i.Checkpoint,
+		&i.Station,
+		&i.DeviceID,
+		&i.StationName,
+	)
+	return i, err
+}
+
+const neighbours = `-- name: Neighbours :many
+select key_id, epoch, counter, hash, prev, evidence_id, log_key, received_at, recorder, signed_ms, monotonic_ms, checkpoint from manifest where key_id = $1 and epoch = $2 and counter in ($3::bigint - 1, $3::bigint + 1)
+`
+
+type NeighboursParams struct {
+	KeyID   []byte
+	Epoch   int64
+	Counter int64
+}
+
+func (q *Queries) Neighbours(ctx context.Context, arg NeighboursParams) ([]Manifest, error) {
+	rows, err := q.db.Query(ctx, neighbours, arg.KeyID, arg.Epoch, arg.Counter)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Manifest{}
+	for rows.Next() {
+		var i Manifest
+		if err := rows.Scan(
+			&i.KeyID,
+			&i.Epoch,
+			&i.Counter,
+			&i.Hash,
+			&i.Prev,
+			&i.EvidenceID,
+			&i.LogKey,
+			&i.ReceivedAt,
+			&i.Recorder,
+			&i.SignedMs,
+			&i.MonotonicMs,
+			&i.Checkpoint,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const newestStates = `-- name: NewestStates :many
+select log_key, key_id, epoch, counter, hash, signed_ms, monotonic_ms, checkpoint, closing, recorder, received_at from device_chain_state where key_id = $1 order by epoch desc, signed_ms desc limit $2
+`
+
+type NewestStatesParams struct {
+	KeyID []byte
+	Limit int32
+}
+
+func (q *Queries) NewestStates(ctx context.Context, arg NewestStatesParams) ([]DeviceChainState, error) {
+	rows, err := q.db.Query(ctx, newestStates, arg.KeyID, arg.Limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []DeviceChainState{}
+	for rows.Next() {
+		var i DeviceChainState
+		if err := rows.Scan(
+			&i.LogKey,
+			&i.KeyID,
+			&i.Epoch,
+			&i.Counter,
+			&i.Hash,
+			&i.SignedMs,
+			&i.MonotonicMs,
+			&i.Checkpoint,
+			&i.Closing,
+			&i.Recorder,
+			&i.ReceivedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const openGap = `-- name: OpenGap :exec
+insert into chain_gap (key_id, epoch, first, last, missing, opened_at) values ($1, $2, $3, $4, $5, $6)
+`
+
+type OpenGapParams struct {
+	KeyID    []byte
+	Epoch    int64
+	First    int64
+	Last     int64
+	Missing  int64
+	OpenedAt time.Time
+}
+
+func (q *Queries) OpenGap(ctx context.Context, arg OpenGapParams) error {
+	_, err := q.db.Exec(ctx, openGap,
+		arg.KeyID,
+		arg.Epoch,
+		arg.First,
+		arg.Last,
+		arg.Missing,
+		arg.OpenedAt,
+	)
+	return err
+}
+
+const otherEpochs = `-- name: OtherEpochs :many
+select epoch, first_ms, last_ms from chain_epoch where key_id = $1 and epoch <> $2 order by epoch
+`
+
+type OtherEpochsParams struct {
+	KeyID []byte
+	Epoch int64
+}
+
+type OtherEpochsRow struct {
+	Epoch   int64
+	FirstMs *int64
+	LastMs  *int64
+}
+
+func (q *Queries) OtherEpochs(ctx context.Context, arg OtherEpochsParams) ([]OtherEpochsRow, error) {
+	rows, err := q.db.Query(ctx, otherEpochs, arg.KeyID, arg.Epoch)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []OtherEpochsRow{}
+	for rows.Next() {
+		var i OtherEpochsRow
+		if err := rows.Scan(&i.Epoch, &i.FirstMs, &i.LastMs); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const restartUpload = `-- name: RestartUpload :execrows
@@ -304,6 +1059,137 @@ func (q *Queries) RevokeKey(ctx context.Context, arg RevokeKeyParams) (int64, er
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const seeCheckpoint = `-- name: SeeCheckpoint :exec
+insert into seen_checkpoint (hash, size, note) values ($1, $2, $3) on conflict do nothing
+`
+
+type SeeCheckpointParams struct {
+	Hash []byte
+	Size int64
+	Note string
+}
+
+func (q *Queries) SeeCheckpoint(ctx context.Context, arg SeeCheckpointParams) error {
+	_, err := q.db.Exec(ctx, seeCheckpoint, arg.Hash, arg.Size, arg.Note)
+	return err
+}
+
+const seenCheckpoint = `-- name: SeenCheckpoint :one
+select hash, size, note from seen_checkpoint where hash = $1
+`
+
+func (q *Queries) SeenCheckpoint(ctx context.Context, hash []byte) (SeenCheckpoint, error) {
+	row := q.db.QueryRow(ctx, seenCheckpoint, hash)
+	var i SeenCheckpoint
+	err := row.Scan(&i.Hash, &i.Size, &i.Note)
+	return i, err
+}
+
+const setEpoch = `-- name: SetEpoch :exec
+update chain_epoch set top = $3, arrived = arrived + $4, first_ms = least(first_ms, $5::bigint), last_ms = greatest(last_ms, $5::bigint)
+where key_id = $1 and epoch = $2
+`
+
+type SetEpochParams struct {
+	KeyID    []byte
+	Epoch    int64
+	Top      int64
+	Arrived  int64
+	SignedMs *int64
+}
+
+func (q *Queries) SetEpoch(ctx context.Context, arg SetEpochParams) error {
+	_, err := q.db.Exec(ctx, setEpoch,
+		arg.KeyID,
+		arg.Epoch,
+		arg.Top,
+		arg.Arrived,
+		arg.SignedMs,
+	)
+	return err
+}
+
+const stateAround = `-- name: StateAround :one
+select log_key, key_id, epoch, counter, hash, signed_ms, monotonic_ms, checkpoint, closing, recorder, received_at from device_chain_state
+where key_id = $1 and epoch = $2
+  and ((signed_ms < $3::bigint and counter > $4::bigint) or (signed_ms > $3::bigint and counter < $4::bigint))
+order by signed_ms limit 1
+`
+
+type StateAroundParams struct {
+	KeyID    []byte
+	Epoch    int64
+	SignedMs int64
+	Counter  int64
+}
+
+// a state that contradicts one of this counter signed then: an earlier one that counts further, or a later one that counts less
+func (q *Queries) StateAround(ctx context.Context, arg StateAroundParams) (DeviceChainState, error) {
+	row := q.db.QueryRow(ctx, stateAround,
+		arg.KeyID,
+		arg.Epoch,
+		arg.SignedMs,
+		arg.Counter,
+	)
+	var i DeviceChainState
+	err := row.Scan(
+		&i.LogKey,
+		&i.KeyID,
+		&i.Epoch,
+		&i.Counter,
+		&i.Hash,
+		&i.SignedMs,
+		&i.MonotonicMs,
+		&i.Checkpoint,
+		&i.Closing,
+		&i.Recorder,
+		&i.ReceivedAt,
+	)
+	return i, err
+}
+
+const statesAt = `-- name: StatesAt :many
+select log_key, key_id, epoch, counter, hash, signed_ms, monotonic_ms, checkpoint, closing, recorder, received_at from device_chain_state where key_id = $1 and epoch = $2 and counter = $3
+`
+
+type StatesAtParams struct {
+	KeyID   []byte
+	Epoch   int64
+	Counter int64
+}
+
+func (q *Queries) StatesAt(ctx context.Context, arg StatesAtParams) ([]DeviceChainState, error) {
+	rows, err := q.db.Query(ctx, statesAt, arg.KeyID, arg.Epoch, arg.Counter)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []DeviceChainState{}
+	for rows.Next() {
+		var i DeviceChainState
+		if err := rows.Scan(
+			&i.LogKey,
+			&i.KeyID,
+			&i.Epoch,
+			&i.Counter,
+			&i.Hash,
+			&i.SignedMs,
+			&i.MonotonicMs,
+			&i.Checkpoint,
+			&i.Closing,
+			&i.Recorder,
+			&i.ReceivedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const station = `-- name: Station :one

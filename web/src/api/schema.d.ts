@@ -159,6 +159,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/device-states": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Log signed states, a key's own statements of how far it has counted */
+        post: operations["submitDeviceStates"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/uploads": {
         parameters: {
             query?: never;
@@ -585,6 +602,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/devices/{id}/chain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What the signing keys' own chains show of a recorder or docking station: gaps, states, anomalies, footage that waits. The id is a device's, a serial, a station's or a key's */
+        get: operations["getDeviceChain"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/devices/{id}/chain/gaps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Give a gap its reason; a leaf of the log */
+        post: operations["explainGap"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/dead-letters": {
         parameters: {
             query?: never;
@@ -967,6 +1018,20 @@ export interface components {
         ManifestResults: {
             items: components["schemas"]["ManifestResult"][];
         };
+        DeviceStates: {
+            states: string[];
+        };
+        DeviceStateResult: {
+            /** @enum {string} */
+            status: "accepted" | "rejected";
+            /** Format: int64 */
+            leaf_index?: number;
+            error?: string;
+            code?: string;
+        };
+        DeviceStateResults: {
+            items: components["schemas"]["DeviceStateResult"][];
+        };
         BeginUpload: {
             evidence_id: string;
             /** Format: int64 */
@@ -1096,6 +1161,7 @@ export interface components {
             cases?: components["schemas"]["CaseRef"][];
             device?: components["schemas"]["DeviceRef"];
             leaves: components["schemas"]["LogPosition"][];
+            completeness?: components["schemas"]["Completeness"];
         };
         CaseRef: {
             id: string;
@@ -1479,6 +1545,7 @@ export interface components {
             alarms?: number;
             witnesses?: components["schemas"]["Witness"][];
             quorum?: components["schemas"]["Quorum"];
+            gaps?: components["schemas"]["GapTotals"];
         };
         /** @enum {string} */
         AuditKind: "log" | "reread" | "canary" | "drill";
@@ -1625,6 +1692,226 @@ export interface components {
                 at: string;
                 new: boolean;
             }[];
+        };
+        /** @description What is missing, in the townships one sees */
+        GapTotals: {
+            /**
+             * Format: int64
+             * @description Signing keys with a chain
+             */
+            keys: number;
+            /**
+             * Format: int64
+             * @description Gaps with counters that never arrived, explained ones included
+             */
+            open_gaps: number;
+            /**
+             * Format: int64
+             * @description Counters in them
+             */
+            missing: number;
+            /**
+             * Format: int64
+             * @description Numbers that file names skip (推断); they prove nothing
+             */
+            inferred: number;
+            /**
+             * Format: int64
+             * @description Fingerprints in the log whose footage isn't here yet
+             */
+            pending: number;
+        };
+        CounterRange: {
+            /** Format: int64 */
+            first: number;
+            /** Format: int64 */
+            last: number;
+        };
+        /** @description A clip beside a gap. Id and name only for those who may see it */
+        ChainClip: {
+            /** Format: int64 */
+            counter: number;
+            evidence_id?: string;
+            file_name?: string;
+            status?: string;
+            recorder?: string;
+            /**
+             * Format: date-time
+             * @description By the signer's clock
+             */
+            signed_at?: string;
+            /** Format: date-time */
+            received_at: string;
+        };
+        ChainGap: {
+            key_id: string;
+            /** Format: int64 */
+            epoch: number;
+            /** Format: int64 */
+            first: number;
+            /** Format: int64 */
+            last: number;
+            /**
+             * Format: int64
+             * @description How many of them are missing now
+             */
+            missing: number;
+            /** @description Which ones, when some arrived late */
+            parts?: components["schemas"]["CounterRange"][];
+            /** @enum {string} */
+            state: "open" | "explained" | "closed";
+            /** Format: date-time */
+            opened_at: string;
+            /** Format: date-time */
+            closed_at?: string;
+            before?: components["schemas"]["ChainClip"];
+            after?: components["schemas"]["ChainClip"];
+            reason?: string;
+            /** @description Name */
+            explained_by?: string;
+            /** Format: date-time */
+            explained_at?: string;
+            /**
+             * Format: int64
+             * @description Of the reason's leaf
+             */
+            leaf_index?: number;
+        };
+        /** @description Everything up to the counter was signed; what came after is unknown */
+        ChainTail: {
+            /** Format: int64 */
+            counter: number;
+            /**
+             * Format: date-time
+             * @description Of the signed state that says so; absent when none does
+             */
+            at?: string;
+            /** @description That state ended a docking */
+            closing: boolean;
+        };
+        ChainState: {
+            /** Format: int64 */
+            epoch: number;
+            /** Format: int64 */
+            counter: number;
+            /** Format: date-time */
+            signed_at: string;
+            /** Format: date-time */
+            received_at: string;
+            closing: boolean;
+            recorder?: string;
+            /** Format: int64 */
+            leaf_index?: number;
+        };
+        ChainAnomaly: {
+            what: string;
+            what_name: string;
+            alarm: boolean;
+            /** Format: int64 */
+            epoch: number;
+            /** Format: int64 */
+            first: number;
+            /** Format: int64 */
+            last: number;
+            detail?: string;
+            /** Format: date-time */
+            at: string;
+            /** Format: int64 */
+            leaf_index?: number;
+        };
+        ChainEpoch: {
+            /** Format: int64 */
+            epoch: number;
+            /** Format: int64 */
+            top: number;
+            /** Format: int64 */
+            arrived: number;
+            ranges?: components["schemas"]["CounterRange"][];
+        };
+        KeyChain: {
+            key_id: string;
+            /** @description The recorder's own key; else a station vouches */
+            own: boolean;
+            station?: string;
+            station_name?: string;
+            /** Format: date-time */
+            revoked_at?: string;
+            epochs: components["schemas"]["ChainEpoch"][];
+            gaps: components["schemas"]["ChainGap"][];
+            states: components["schemas"]["ChainState"][];
+            anomalies: components["schemas"]["ChainAnomaly"][];
+            tail: components["schemas"]["ChainTail"];
+        };
+        /** @description Numbers that file names skip. It proves nothing and is always labelled 推断 */
+        InferredGap: {
+            series: string;
+            /** Format: int64 */
+            first: number;
+            /** Format: int64 */
+            last: number;
+            /** Format: int64 */
+            count: number;
+            before_id: string;
+            before_name: string;
+            after_id: string;
+            after_name: string;
+        };
+        PendingFootage: {
+            evidence_id: string;
+            file_name: string;
+            /** Format: int64 */
+            size: number;
+            recorder?: string;
+            /**
+             * Format: date-time
+             * @description When its fingerprint went into the log
+             */
+            registered_at: string;
+        };
+        DeviceChain: {
+            id: string;
+            serial?: string;
+            keys: components["schemas"]["KeyChain"][];
+            pending: components["schemas"]["PendingFootage"][];
+            inferred: components["schemas"]["InferredGap"][];
+        };
+        ExplainGap: {
+            key_id: string;
+            /** Format: int64 */
+            epoch: number;
+            /** Format: int64 */
+            first: number;
+            reason: string;
+        };
+        ChainBound: {
+            /** Format: int64 */
+            leaf_index: number;
+            /** Format: date-time */
+            at: string;
+        };
+        /** @description What the chain of the key that signed this clip's manifest says about it */
+        Completeness: {
+            key_id: string;
+            /** @description The recorder's own key; else the station vouches */
+            own: boolean;
+            station?: string;
+            station_name?: string;
+            /** Format: int64 */
+            epoch: number;
+            /** Format: int64 */
+            counter: number;
+            /** Format: date-time */
+            signed_at?: string;
+            previous?: components["schemas"]["ChainClip"];
+            next?: components["schemas"]["ChainClip"];
+            gap_before?: components["schemas"]["ChainGap"];
+            gap_after?: components["schemas"]["ChainGap"];
+            inferred_before?: components["schemas"]["InferredGap"];
+            inferred_after?: components["schemas"]["InferredGap"];
+            not_before?: components["schemas"]["ChainBound"];
+            not_after: components["schemas"]["ChainBound"];
+            tail: components["schemas"]["ChainTail"];
+            anomalies: components["schemas"]["ChainAnomaly"][];
         };
         Leaf: {
             /** Format: int64 */
@@ -1946,6 +2233,31 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ManifestResults"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    submitDeviceStates: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DeviceStates"];
+            };
+        };
+        responses: {
+            /** @description One result a state */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceStateResults"];
                 };
             };
             default: components["responses"]["Problem"];
@@ -2636,6 +2948,56 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Device"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getDeviceChain: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Chain */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceChain"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    explainGap: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExplainGap"];
+            };
+        };
+        responses: {
+            /** @description The gap */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ChainGap"];
                 };
             };
             default: components["responses"]["Problem"];

@@ -64,6 +64,13 @@ left join log_payload p using (seq)
 where e.subject = sqlc.arg(subject)
 order by e.counter;
 
+-- name: EntriesBySubjectBetween :many
+select e.seq, e.key, e.leaf_hash, e.bytes, p.salt, p.payload
+from log_entry e
+left join log_payload p using (seq)
+where e.subject = sqlc.arg(subject) and e.counter between sqlc.arg(first) and sqlc.arg(last)
+order by e.counter;
+
 -- name: EntriesBySeq :many
 select e.seq, e.key, e.leaf_hash, e.bytes, p.salt, p.payload
 from log_entry e

@@ -393,6 +393,56 @@ func (q *Queries) EntriesBySubject(ctx context.Context, subject []byte) ([]Entri
 	return items, nil
 }
 
+const entriesBySubjectBetween = `-- name: EntriesBySubjectBetween :many
+select e.seq, e.key, e.leaf_hash, e.bytes, p.salt, p.payload
+from log_entry e
+left join log_payload p using (seq)
+where e.subject = $1 and e.counter between $2 and $3
+order by e.counter
+`
+
+type EntriesBySubjectBetweenParams struct {
+	Subject []byte
+	First   int64
+	Last    int64
+}
+
+type EntriesBySubjectBetweenRow struct {
+	Seq      int64
+	Key      string
+	LeafHash []byte
+	Bytes    []byte
+	Salt     []byte
+	Payload  []byte
+}
+
+func (q *Queries) EntriesBySubjectBetween(ctx context.Context, arg EntriesBySubjectBetweenParams) ([]EntriesBySubjectBetweenRow, error) {
+	rows, err := q.db.Query(ctx, entriesBySubjectBetween, arg.Subject, arg.First, arg.Last)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []EntriesBySubjectBetweenRow{}
+	for rows.Next() {
+		var i EntriesBySubjectBetweenRow
+		if err := rows.Scan(
+			&i.Seq,
+			&i.Key,
+			&i.LeafHash,
+			&i.Bytes,
+			&i.Salt,
+			&i.Payload,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const entriesToAudit = `-- name: EntriesToAudit :many
 select e.seq, e.key, e.key_sum, e.subject, e.counter, e.leaf_hash, e.bytes, p.salt, p.payload
 from log_entry e
