@@ -29,7 +29,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	fmt.Println(machine())
 	fmt.Println("name\tvalue\tunit\ttarget\tresult")
-	for _, part := range []func(context.Context) error{docking, logFigures} {
+	for _, part := range []func(context.Context) error{docking, logFigures, auditFigures} {
 		if err := part(ctx); err != nil {
 			return err
 		}
