@@ -300,7 +300,9 @@ func (s *Service) keep(ctx context.Context, rec evidence.Record, runID, damage s
 			return err
 		}
 		if s.Log.Halted() != "" { // no leaf can be written, but nobody waits for the alarm
-			if err := s.alarm(ctx, s.q, *alarm); err != nil {
+			now := *alarm
+			now.ID = id.New() // the one of the transaction comes later, and may find this one acknowledged
+			if err := s.alarm(ctx, s.q, now); err != nil {
 				return err
 			}
 		}

@@ -34,12 +34,17 @@ func run(ctx context.Context, args []string) error {
 	}
 	only := ""
 	if len(args) > 0 {
-		only = args[0] // "docking", "log", or one of the log's: "log:append"
+		only = args[0] // "docking", "audit", "log", or one of the log's: "log:append"
 	}
 	fmt.Println(machine())
 	fmt.Println("name\tvalue\tunit\ttarget\tresult")
 	if only == "" || only == "docking" {
 		if err := docking(ctx); err != nil {
+			return err
+		}
+	}
+	if only == "" || only == "audit" {
+		if err := auditFigures(ctx); err != nil {
 			return err
 		}
 	}
