@@ -18,6 +18,12 @@ import (
 // Log opens a log on the pool and publishes checkpoints until the test ends, every 50 ms so that receipts come soon.
 func Log(t testing.TB, pool *pgxpool.Pool) *evlog.Log {
 	t.Helper()
+	return LogWith(t, pool, func(*evlog.Log) {})
+}
+
+// LogWith is Log with something done before it runs, such as setting its witnesses.
+func LogWith(t testing.TB, pool *pgxpool.Pool, before func(*evlog.Log)) *evlog.Log {
+	t.Helper()
 	s, err := signer.Open(context.Background(), t.TempDir(), "test.zhizheng.local/log")
 	if err != nil {
 		t.Fatal(err)
@@ -28,6 +34,7 @@ func Log(t testing.TB, pool *pgxpool.Pool) *evlog.Log {
 	if err != nil {
 		t.Fatal(err)
 	}
+	before(l)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- l.Run(ctx) }()
