@@ -18,11 +18,22 @@ import (
 // Log opens a log on the pool and publishes checkpoints until the test ends, every 50 ms so that receipts come soon.
 func Log(t testing.TB, pool *pgxpool.Pool) *evlog.Log {
 	t.Helper()
-	return LogIn(t, pool, t.TempDir())
+	return logIn(t, pool, t.TempDir(), func(*evlog.Log) {})
 }
 
 // LogIn is Log with the signer's key in dir.
 func LogIn(t testing.TB, pool *pgxpool.Pool, dir string) *evlog.Log {
+	t.Helper()
+	return logIn(t, pool, dir, func(*evlog.Log) {})
+}
+
+// LogWith is Log with something done before it runs, such as setting its witnesses.
+func LogWith(t testing.TB, pool *pgxpool.Pool, before func(*evlog.Log)) *evlog.Log {
+	t.Helper()
+	return logIn(t, pool, t.TempDir(), before)
+}
+
+func logIn(t testing.TB, pool *pgxpool.Pool, dir string, before func(*evlog.Log)) *evlog.Log {
 	t.Helper()
 	s, err := signer.Open(context.Background(), dir, "test.zhizheng.local/log")
 	if err != nil {
@@ -34,6 +45,7 @@ func LogIn(t testing.TB, pool *pgxpool.Pool, dir string) *evlog.Log {
 	if err != nil {
 		t.Fatal(err)
 	}
+	before(l)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- l.Run(ctx) }()
