@@ -21,6 +21,7 @@ import (
 	"zhizheng/evidence/chain"
 	"zhizheng/evidence/evlog"
 	"zhizheng/ingest"
+	"zhizheng/ingest/manifest"
 	"zhizheng/internal/fault"
 	"zhizheng/internal/pg"
 )
@@ -155,6 +156,9 @@ func (s *Server) bundleInput(ctx context.Context, f cases.File) (in bundle.Input
 	leaves = append(beside, leaves...) // a leaf that is closed there and disclosed here is disclosed
 	in.CaseID, in.Case, in.VKey = f.ID, v, s.Log.VKey()
 	if in.Proofs, err = s.receipts(ctx, leaves); err != nil {
+		return in, err
+	}
+	if err := in.Tell(manifest.OpenPlace); err != nil {
 		return in, err
 	}
 	var page bytes.Buffer

@@ -2559,7 +2559,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                id: components["parameters"]["ID"];
+                id: string;
             };
             cookie?: never;
         };
@@ -2582,7 +2582,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                id: components["parameters"]["ID"];
+                id: string;
             };
             cookie?: never;
         };
