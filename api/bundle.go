@@ -21,6 +21,7 @@ import (
 	"zhizheng/evidence/chain"
 	"zhizheng/evidence/evlog"
 	"zhizheng/ingest"
+	"zhizheng/ingest/manifest"
 	"zhizheng/internal/fault"
 	"zhizheng/internal/pg"
 )
@@ -159,6 +160,9 @@ func (s *Server) bundleInput(ctx context.Context, f cases.File) (in bundle.Input
 	in.CaseID, in.Case, in.VKey, in.Policy = f.ID, v, s.Log.VKey(), s.Log.Policy()
 	var quorum evlog.Quorum
 	if in.Proofs, quorum, err = s.receipts(ctx, leaves); err != nil {
+		return in, err
+	}
+	if err := in.Tell(manifest.OpenPlace); err != nil {
 		return in, err
 	}
 	var page bytes.Buffer

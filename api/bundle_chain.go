@@ -29,7 +29,7 @@ type signerShown struct {
 // own manifests, the manifest at the other edge of a gap beside one (unless its record is restricted), anomalies and reasons there, the
 // signer's newest state. Everything else of the key's chain stays closed.
 func (s *Server) bundleChains(ctx context.Context, in *bundle.Input) ([]evlog.Leaf, error) {
-	in.Chains, in.Device = &bundle.Chains{}, manifest.OpenPlace
+	in.Chains = &bundle.Chains{}
 	signers := map[string]*signerShown{}
 	notes := map[string]bool{}
 	for _, item := range in.Items {

@@ -43,7 +43,7 @@ func (s *Server) GetDeviceChain(ctx context.Context, r GetDeviceChainRequestObje
 	if err != nil {
 		return nil, err
 	}
-	report, err := s.Ingest.Chain(ctx, sc, of)
+	report, err := s.chain(ctx, sc, of)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +83,15 @@ func (s *Server) chainOf(ctx context.Context, id string) (of ingest.ChainOf, ser
 	return ingest.ChainOf{Station: id}, "", nil
 }
 
+// chain asks for a station's chain, and where there is no such station, for that of a recorder which manifests name and nobody registered.
+func (s *Server) chain(ctx context.Context, sc evidence.Scope, of ingest.ChainOf) (ingest.Chain, error) {
+	report, err := s.Ingest.Chain(ctx, sc, of)
+	if err == nil && len(report.Keys) == 0 && of.Station != "" && of.DeviceID == "" {
+		return s.Ingest.Chain(ctx, sc, ingest.ChainOf{Recorder: of.Station})
+	}
+	return report, err
+}
+
 // ExplainGap gives a gap its reason.
 func (s *Server) ExplainGap(ctx context.Context, r ExplainGapRequestObject) (ExplainGapResponseObject, error) {
 	of, _, err := s.chainOf(ctx, r.ID)
@@ -93,7 +102,7 @@ func (s *Server) ExplainGap(ctx context.Context, r ExplainGapRequestObject) (Exp
 	if err != nil {
 		return nil, err
 	}
-	report, err := s.Ingest.Chain(ctx, sc, of)
+	report, err := s.chain(ctx, sc, of)
 	if err != nil {
 		return nil, err
 	}

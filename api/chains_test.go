@@ -17,7 +17,6 @@ import (
 	"zhizheng/devices"
 	"zhizheng/evidence"
 	"zhizheng/evidence/bundle"
-	"zhizheng/ingest/manifest"
 	"zhizheng/internal/pg"
 	"zhizheng/internal/testcounty"
 )
@@ -290,7 +289,7 @@ func lies(t *testing.T, c *testcounty.County, file []byte) {
 // exported writes the members anew with this chain.json, and logs the export.
 func exported(t *testing.T, c *testcounty.County, good bundle.Report, all []member, doc bundle.Chains) []byte {
 	t.Helper()
-	in := bundle.Input{CaseID: good.CaseID, Case: json.RawMessage(`{}`), VKey: c.Log.VKey(), Proofs: map[int64][]byte{}, Device: manifest.OpenPlace}
+	in := bundle.Input{CaseID: good.CaseID, Case: json.RawMessage(`{}`), VKey: c.Log.VKey(), Proofs: map[int64][]byte{}}
 	for _, m := range all {
 		var n int64
 		if _, err := fmt.Sscanf(m.Name, "proofs/%d.tlog-proof", &n); err == nil {
@@ -311,9 +310,7 @@ func exported(t *testing.T, c *testcounty.County, good bundle.Report, all []memb
 		item.Member = ""
 		in.Items = append(in.Items, item)
 	}
-	text, err := json.MarshalIndent(doc, "", "  ")
-	must(t, err)
-	in.ChainText = append(text, '\n')
+	in.Chains = &doc
 	plan, err := bundle.NewPlan(in)
 	must(t, err)
 	ctx := c.As("reviewer")

@@ -1633,10 +1633,10 @@ type ServerInterface interface {
 	GetDevice(c *gin.Context, id ID)
 	// GetDeviceChain What the signing keys' own chains show of a recorder or docking station: gaps, states, anomalies, footage that waits. The id is a device's, a serial, a station's or a key's
 	// (GET /api/v1/devices/{id}/chain)
-	GetDeviceChain(c *gin.Context, id ID)
+	GetDeviceChain(c *gin.Context, id string)
 	// ExplainGap Give a gap its reason; a leaf of the log
 	// (POST /api/v1/devices/{id}/chain/gaps)
-	ExplainGap(c *gin.Context, id ID)
+	ExplainGap(c *gin.Context, id string)
 	// ListEvidence Evidence records, newest recording first
 	// (GET /api/v1/evidence)
 	ListEvidence(c *gin.Context, params ListEvidenceParams)
@@ -2322,7 +2322,7 @@ func (siw *ServerInterfaceWrapper) GetDeviceChain(c *gin.Context) {
 	_ = err
 
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id string
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
 	if err != nil {
@@ -2347,7 +2347,7 @@ func (siw *ServerInterfaceWrapper) ExplainGap(c *gin.Context) {
 	_ = err
 
 	// ------------- Path parameter "id" -------------
-	var id ID
+	var id string
 
 	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
 	if err != nil {
@@ -4001,7 +4001,7 @@ func (response GetDevicedefaultApplicationProblemPlusJSONResponse) VisitGetDevic
 }
 
 type GetDeviceChainRequestObject struct {
-	ID ID `json:"id"`
+	ID string `json:"id"`
 }
 
 type GetDeviceChainResponseObject interface {
@@ -4040,7 +4040,7 @@ func (response GetDeviceChaindefaultApplicationProblemPlusJSONResponse) VisitGet
 }
 
 type ExplainGapRequestObject struct {
-	ID   ID `json:"id"`
+	ID   string `json:"id"`
 	Body *ExplainGapJSONRequestBody
 }
 
@@ -6081,7 +6081,7 @@ func (sh *strictHandler) GetDevice(ctx *gin.Context, id ID) {
 }
 
 // GetDeviceChain operation middleware
-func (sh *strictHandler) GetDeviceChain(ctx *gin.Context, id ID) {
+func (sh *strictHandler) GetDeviceChain(ctx *gin.Context, id string) {
 	var request GetDeviceChainRequestObject
 
 	request.ID = id
@@ -6107,7 +6107,7 @@ func (sh *strictHandler) GetDeviceChain(ctx *gin.Context, id ID) {
 }
 
 // ExplainGap operation middleware
-func (sh *strictHandler) ExplainGap(ctx *gin.Context, id ID) {
+func (sh *strictHandler) ExplainGap(ctx *gin.Context, id string) {
 	var request ExplainGapRequestObject
 
 	request.ID = id

@@ -461,42 +461,48 @@ func span(first, last uint64) string {
 
 func stamp(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
 
-// completeness writes chain.json: the second half is computed from the receipts as a reader will.
-func (in Input) completeness(records []Record) ([]byte, error) {
+// Tell fills in the second half of Chains from the receipts, as a reader will compute it again.
+func (in *Input) Tell(read SignedChain) error {
+	var records []Record
+	for i, it := range in.Items {
+		it.Number = i + 1
+		records = append(records, it.Record)
+	}
 	leaves := map[int64]chain.Proven{}
 	for i, text := range in.Proofs {
 		r, err := chain.ParseReceipt(text)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		l, err := r.Disclosure.Open()
 		if err != nil {
-			return nil, err
+			return err
 		}
 		leaves[i] = chain.Proven{Index: r.Index, Leaf: l, LeafHash: chain.LeafHash(r.Disclosure.Leaf), Payload: r.Disclosure.Payload}
 	}
 	checkpoints := map[[32]byte]chain.Checkpoint{}
 	verifier, err := chain.NewVerifier(in.VKey)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, note := range in.Chains.Checkpoints {
 		c, err := chain.OpenCheckpoint(note, verifier)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		checkpoints[sha256.Sum256(note)] = c
 	}
-	t := newTeller(in.Device, leaves, records, checkpoints)
+	t := newTeller(read, leaves, records, checkpoints)
 	doc := Chains{Note: chainsNote, Keys: []Key{}, Checkpoints: in.Chains.Checkpoints}
 	for _, k := range in.Chains.Keys {
 		told, err := t.tell(k)
 		if err != nil {
-			return nil, err
+			return fmt.Errorf("tell a device's chain: %w", err)
 		}
 		doc.Keys = append(doc.Keys, told)
 	}
-	return encodeJSON(doc)
+	in.Chains = &doc
+	return nil
 }
 
 // completeness computes chain.json's second half again and refuses any other. A bundle without chain.json says nothing of what is

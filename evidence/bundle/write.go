@@ -32,8 +32,7 @@ type Input struct {
 	Policy chain.Policy // of the log's witnesses; without any there is no such member
 	Items  []Item
 	Proofs map[int64][]byte // receipts by index of the leaf
-	Chains *Chains          // primary facts of chain.json; nil leaves it out
-	Device SignedChain      // reads what devices signed, for chain.json
+	Chains *Chains          // chain.json; see Tell. nil leaves it out
 }
 
 // Plan is a bundle whose every digest is known before its first byte is written, so that the export can be logged first.
@@ -74,7 +73,7 @@ func NewPlan(in Input) (*Plan, error) {
 		p.text(doc.name, b)
 	}
 	if in.Chains != nil {
-		b, err := in.completeness(records)
+		b, err := encodeJSON(in.Chains)
 		if err != nil {
 			return nil, fmt.Errorf("write %s: %w", ChainName, err)
 		}

@@ -31,6 +31,22 @@ var shift = []struct {
 // DemoClips is how many recordings Card makes; the last is cut short, as by a battery that fell out.
 var DemoClips = len(shift)
 
+// The recorder had numbered its files up to FirstClip - 1 before. Between clip BeforeLost and the next it recorded what never arrived: the
+// numbers 41 to 43.
+const (
+	FirstClip  = 36
+	BeforeLost = 5
+	Lost       = 3
+)
+
+// Number is what the recorder numbered the i-th clip of the card, from 0.
+func Number(i int) int {
+	if i >= BeforeLost {
+		i += Lost
+	}
+	return FirstClip + i
+}
+
 var clipLength = 24 * time.Second
 
 // Card fills a recorder's card: clips of the last days before now, the track of one of them beside it, and a last clip that lacks its
@@ -49,12 +65,12 @@ func Card(ctx context.Context, dir, unit, serial, officer string, now time.Time,
 		} else {
 			c.Start = time.Date(now.Year(), now.Month(), now.Day()-s.daysAgo, s.hour, s.minute, 7+i*5, 0, shanghai)
 		}
-		there, err := fs.Glob(os.DirFS(dir), fmt.Sprintf("*_%04d.mp4", i+1)) // the folder's own name is no pattern
+		there, err := fs.Glob(os.DirFS(dir), fmt.Sprintf("*_%04d.mp4", Number(i))) // the folder's own name is no pattern
 		if err != nil {
 			return err
 		}
 		if len(there) == 0 {
-			name := fmt.Sprintf("%s_%s_%s_%04d", serial, officer, c.Start.Format("20060102150405"), i+1)
+			name := fmt.Sprintf("%s_%s_%s_%04d", serial, officer, c.Start.Format("20060102150405"), Number(i))
 			if err := record(ctx, making, dir, name, c, i == len(shift)-1); err != nil {
 				return err
 			}

@@ -79,7 +79,7 @@ export const steps = [
     mkdirSync(source);
     walk.clip = `现场 ${randomBytes(4).toString("hex")}.mp4`;
     walk.notes = walk.clip.replace(".mp4", ".txt");
-    freshClip(join(card, readdirSync(card).filter((n) => n.endsWith("_0001.mp4"))[0]), join(source, walk.clip));
+    freshClip(join(card, readdirSync(card).filter((n) => n.endsWith("_0036.mp4"))[0]), join(source, walk.clip));
     writeFileSync(join(source, walk.notes), `现场笔录（示例）${randomBytes(8).toString("hex")}\n`);
     await b.page.evaluate(() => { window.notReloaded = true; });
     const { stdout } = await run(join(bin, "zhizheng-dock"), ["--identity", join(data, "demo-dock"), "--server", url, "--source", source, "--recorder", "DEMO-BWC-0001", "--once", "--json"]);

@@ -2958,7 +2958,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                id: components["parameters"]["ID"];
+                id: string;
             };
             cookie?: never;
         };
@@ -2981,7 +2981,7 @@ export interface operations {
             query?: never;
             header?: never;
             path: {
-                id: components["parameters"]["ID"];
+                id: string;
             };
             cookie?: never;
         };

@@ -44,6 +44,16 @@ const texts: Record<string, string> = {
   "设置保全": "Legal hold set", "设置保全_act": "Set a legal hold", "设置保全…": "Set a legal hold…", "解除保全": "Legal hold lifted", "解除保全_act": "Lift the legal hold", "解除保全…": "Lift the legal hold…", "标记误录，限制查看": "Marked as recorded by mistake, restricted", "标记误录，限制查看_act": "Mark as recorded by mistake", "标记误录，限制查看…": "Mark as recorded by mistake…", "解除受限": "Lift the restriction", "解除受限…": "Lift the restriction…",
   "保全期间任何人都不能让它到期；由后台交存储锁定，完成后入册。": "Nothing under a hold may expire. The store is told to lock it; that it did is a leaf of its own.", "只限制查看，什么也不删除；理由记入保管链。": "It only restricts who may look; nothing is deleted. The reason goes into the custody log.", "理由记入保管链。": "The reason goes into the custody log.",
 
+  // a device's own chain
+  "设备链": "The device's own chain", "设备链：自己的密钥": "Chain of its own key", "设备链：由采集站担保": "Chain: a docking station vouches", "密钥已吊销": "key revoked", "已到齐": "Complete", "已说明": "Explained", "缺失": "Missing", "缺失 {{n}}": "Missing {{n}}", "曾缺 {{n}}": "{{n}} was missing",
+  "计数 {{n}}": "counter {{n}}", "{{n}} 个计数已于 {{time}} 到齐": "all {{n}} counters arrived by {{time}}", "{{n}} 个计数从未到达": "{{n}} counters never arrived", "链的开头": "the chain's beginning", "之后尚无": "nothing after it yet", "与": "and", "之间": "(between)", "由签名链确认（非推断）": "shown by the signed chain, not inferred",
+  "说明：{{r}}": "Reason: {{r}}", "改写说明…": "Change the reason…", "说明原因…": "Give a reason…", "说明已入册": "The reason is in the log", "说明缺失 {{n}}": "Reason for missing {{n}}", "说明不会填补缺失：影像仍然没有到达，说明连同您的账号成为一页，不能撤回。": "A reason fills nothing: the footage is still missing. It becomes a leaf with your account and can't be taken back.",
+  "推断缺失": "Missing by inference", "推断缺失 {{n}}": "Missing by inference {{n}}", "只由文件名推断，不是证据": "inferred from file names only, no evidence", "只看文件名的编号；删除、改名都会造成，不作为报警": "By the numbers in file names only; deleting or renaming does it too, so it is no alarm",
+  "已知签到第 {{n}} 份，没有签名状态；之后不得而知": "Signed up to no. {{n}}, no signed state; what came after is unknown", "{{time}} 签名收尾：共 {{n}} 份；之后不得而知": "Closed by its signature at {{time}} with {{n}}; what came after is unknown", "{{time}} 签名：共 {{n}} 份；之后不得而知": "Stated at {{time}}: {{n}}; what came after is unknown",
+  "已到达": "Arrived", "{{n}} 份清单": "{{n}} manifests", "计数": "Counter", "还没有清单": "No manifests yet", "{{g}} 段，共 {{n}} 个计数": "{{g}} gaps, {{n}} counters", "没有缺失": "Nothing missing", "本设备的影像之间没有缺失": "Nothing missing between this device's clips", "链的末尾": "End of the chain", "启动纪元": "Boot epochs", "{{n}} 个：计数曾重新开始": "{{n}}: the counter began anew",
+  "异常，各入一页": "Anomalies, a leaf each", "异常": "Anomaly", "签名状态（最近 {{n}} 份）": "Signed states (latest {{n}})", "签署": "Signed", "收尾": "closing", "定时": "regular", "还没有签名清单": "No signed manifests yet", "这台设备的影像归站后，这里会列出哪些计数已到、哪些从未到达。": "Once this device's footage is docked, this lists which counters arrived and which never did.",
+  "{{time}} 的指纹，影像还没到": "Fingerprint of {{time}}, footage not yet here", "是否齐全": "Completeness", "记录仪自己的密钥": "the recorder's own key", "采集站 {{s}} 担保": "station {{s}} vouches", "前一段": "Clip before", "后一段": "Clip after", "计数 {{n}} 已到": "Counter {{n}} is here", "签署时间范围": "Signed between", "不早于 {{time}}": "Not before {{time}}", "不晚于 {{time}}": "Not after {{time}}", "清单没有写明见过的存证点，下限不明": "The manifest names no known checkpoint: no lower bound",
+
   // digests
   "复制 SM3": "Copy SM3", "复核": "Read again", "已复核": "Verified", "摘要为设备声明，尚未复核": "The digests are the device's claim, not verified yet", "上次一致：{{time}}": "Last whole: {{time}}", "从未一致": "Never whole",
   "重读的字节与封存时的摘要不一致": "the bytes read again differ from what was sealed", "存储中的字节比封存时少": "the store holds fewer bytes than were sealed", "存储中的字节比封存时多": "the store holds more bytes than were sealed",
@@ -131,6 +141,7 @@ const texts: Record<string, string> = {
 
 /** Words of the server: roles, stages, modes, funding, accounts, titles of refusals. */
 const words: Record<string, string> = {
+  "同一计数有两份清单": "two manifests for one counter", "前后清单不相接": "a manifest doesn't continue the one before", "计数重新开始（新的启动纪元）": "counter began anew (a new boot epoch)", "旧的启动纪元又出现：身份可能被复制": "an old boot epoch came back: the identity may be copied", "时钟被调整": "clock was set", "时钟倒退": "clock went back", "设备时钟超前": "device clock is ahead", "签名状态的计数倒退": "a signed state counts less", "签名状态与清单不符": "a signed state contradicts a manifest",
   "案件审核": "Case reviewer", "装备管理": "Equipment manager", "财务": "Finance", "乡镇负责人": "Township head", "县领导": "County leader", "执法监督": "Supervisor", "档案管理": "Archivist", "系统管理": "Administrator",
   "不予处罚": "No penalty", "移送": "Transferred", "撤销立案": "Withdrawn", "关联证据": "Evidence linked", "解除证据关联": "Evidence unlinked",
   "法定": "Statutory", "赋权": "Delegated", "委托": "Entrusted",

@@ -10,6 +10,7 @@ import { ago, count, dateTime, yuan } from "../lib/format";
 import { useNow } from "../lib/live";
 import { useTitle } from "../lib/title";
 import { Card, CopyLink, LeafLink, Loaded } from "../ui/parts";
+import { DeviceChain } from "./chain";
 import { Connection, SelfState } from "./devices";
 
 export function DevicePage() {
@@ -79,6 +80,7 @@ function One({ d }: { d: Device }) {
             </dl>
           </Card>
         </div>
+        {(d.kind === "recorder" || d.kind === "dock") && <DeviceChain device={d.serial} />}
       </div>
     </>
   );

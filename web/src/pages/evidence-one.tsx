@@ -13,6 +13,7 @@ import { useTitle } from "../lib/title";
 import { parseMarks, writeMarks } from "../player/keys";
 import { Player } from "../player/Player";
 import { CopyLink, Empty, EvidenceStatus, HoldState, LeafLink, Loaded, ProblemView, Verdict } from "../ui/parts";
+import { CompletenessFacts } from "./chain";
 import { Custody } from "./custody";
 import { Digests, type DigestsHandle } from "./digests";
 import { Poster } from "./evidence";
@@ -74,6 +75,12 @@ function Page({ e }: { e: Evidence }) {
               {e.check && <><dt>{t("存储核对")}</dt><dd>{e.check === "attested" ? t("存储写入时逐片核对摘要") : t("封存前重读全部字节")}</dd></>}
             </dl>
           </section>
+          {e.completeness && (
+            <section aria-label={t("是否齐全")}>
+              <h2 style={{ marginBottom: 8 }}>{t("是否齐全")}</h2>
+              <CompletenessFacts c={e.completeness} device={e.recorder && e.device ? e.recorder : undefined} />
+            </section>
+          )}
           <section aria-label={t("关联")}>
             <h2 style={{ marginBottom: 8 }}>{t("关联")}</h2>
             <Links e={e} />

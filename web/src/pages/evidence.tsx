@@ -9,9 +9,12 @@ import { useTranslation } from "react-i18next";
 import { client, unwrap, type Evidence } from "../api/client";
 import { ClearFilters, TextFilter, TownshipFilter } from "../ui/filters";
 import type { EvidenceSearch } from "../app/router";
+import { useMay } from "../app/session";
 import { bytes, count, dateTime, duration, shortTime } from "../lib/format";
 import { CopyLink, Empty, EvidenceStatus, PageHead, ProblemView, Verdict } from "../ui/parts";
 import { VirtualTable, type Column } from "../ui/VirtualTable";
+import { GapBand, useChain } from "./chain";
+import { isGap, withGaps, type GapRow } from "./gaprows";
 
 /** The filters of the address as the server takes them: a day in Beijing becomes its two ends. */
 export function toQuery(s: EvidenceSearch) {
@@ -48,11 +51,16 @@ export function EvidenceList() {
   });
   const rows = useMemo(() => q.data?.pages.flatMap((p) => p.items) ?? [], [q.data]);
   const total = q.data?.pages[0]?.total;
+  // Filtered by one recorder, what never arrived is a row of its own between its neighbours.
+  const device = s.recorder ?? s.device_id;
+  const may = useMay();
+  const chain = useChain(device, may("device:read"));
+  const shown = useMemo(() => withGaps(rows, device ? chain.data?.keys.flatMap((k) => k.gaps) ?? [] : []), [rows, device, chain.data]);
   const more = useCallback(() => {
     if (q.hasNextPage && !q.isFetchingNextPage) void q.fetchNextPage();
   }, [q]);
   const filtered = Object.values(s).some((v) => v !== undefined);
-  const columns: Column<Evidence>[] = [
+  const cells: Column<Evidence>[] = [
     { key: "poster", title: t("影像"), width: "88px", cell: (e) => <Poster e={e} /> },
     { key: "file", title: t("文件 / 编号"), width: "minmax(250px,1fr)", cell: (e) => <><Link to="/evidence/$id" params={{ id: e.id }} search={{}} className="cut" style={{ display: "block", color: "inherit", fontWeight: 600 }} title={e.file_name}>{e.file_name}</Link><div className="sub cut">{e.id} · {bytes(e.size)}</div></> },
     { key: "status", title: t("状态"), width: "146px", cell: (e) => <EvidenceStatus e={e} /> },
@@ -63,6 +71,7 @@ export function EvidenceList() {
     { key: "cases", title: t("案件"), width: "56px", cell: (e) => (e.case_count ? t("{{n}} 件", { n: e.case_count }) : <span className="dim">{t("未关联")}</span>) },
     { key: "sealed", title: t("封存时间"), width: "90px", cell: (e) => (e.sealed_at ? shortTime(e.sealed_at) : <><div>{shortTime(e.registered_at)}</div><div className="sub">{t("指纹已入册")}</div></>) },
   ];
+  const columns: Column<Evidence | GapRow>[] = cells.map((c) => ({ ...c, cell: (r) => (isGap(r) ? null : c.cell(r)) }));
   return (
     <>
       <PageHead title={t("证据库")} meta={total !== undefined ? (filtered ? t("筛选后 {{n}} 条", { n: count(total) }) : t("{{n}} 条", { n: count(total) })) : rows.length > 0 ? t("已载入 {{n}} 条", { n: count(rows.length) }) : undefined}>
@@ -84,25 +93,25 @@ export function EvidenceList() {
       </div>
       {q.error && <div className="body"><ProblemView error={q.error} retry={() => void q.refetch()} /></div>}
       {q.isPending ? <div className="body"><Skeleton active paragraph={{ rows: 8 }} /></div> : !q.error && (
-        <VirtualTable label={t("证据")} rows={rows} columns={columns} rowKey={(e) => e.id} rowHeight={62} minWidth={1080} total={q.hasNextPage ? (total !== undefined ? total + 1 : -1) : rows.length + 1}
-          onOpen={(e) => void navigate({ to: "/evidence/$id", params: { id: e.id }, search: {} })} onEnd={more}
+        <VirtualTable label={t("证据")} rows={shown} columns={columns} rowKey={(e) => e.id} wide={(r) => (isGap(r) ? <GapBand g={r.gap} device={device} /> : null)} rowHeight={62} minWidth={1080} total={q.hasNextPage ? (total !== undefined ? total + 1 : -1) : shown.length + 1}
+          onOpen={(e) => !isGap(e) && void navigate({ to: "/evidence/$id", params: { id: e.id }, search: {} })} onEnd={more}
           empty={filtered
             ? <Empty icon={<VideoCameraOutlined />} title={t("没有符合筛选的证据")}><p>{t("放宽或清除筛选后再看。")}</p></Empty>
             : <Empty icon={<VideoCameraOutlined />} title={t("还没有证据")}><p>{t("把记录仪放回采集站，或在采集站电脑上运行 zhizheng-dock；指纹几秒内就会出现在这里。")}</p></Empty>} />
       )}
-      <PrintList rows={rows} />
+      <PrintList rows={shown} />
     </>
   );
 }
 
 /** A virtual table prints only what is in view, so paper gets a table of its own. */
-function PrintList({ rows }: { rows: Evidence[] }) {
+function PrintList({ rows }: { rows: (Evidence | GapRow)[] }) {
   const { t } = useTranslation();
   return (
     <table className="plain printonly">
-      <caption>{t("证据目录（已载入 {{n}} 条，{{time}} 打印）", { n: rows.length, time: dateTime(new Date()) })}</caption>
+      <caption>{t("证据目录（已载入 {{n}} 条，{{time}} 打印）", { n: rows.filter((r) => !isGap(r)).length, time: dateTime(new Date()) })}</caption>
       <thead><tr><th>{t("文件")}</th><th>{t("编号")}</th><th>{t("状态")}</th><th>{t("记录仪")}</th><th>{t("录制时间")}</th><th>SHA-256</th></tr></thead>
-      <tbody>{rows.slice(0, 1000).map((e) => <tr key={e.id}><td>{e.file_name}</td><td>{e.id}</td><td><EvidenceStatus e={e} /></td><td>{e.recorder}</td><td>{dateTime(e.recorded_at)}</td><td className="mono">{e.sha256}</td></tr>)}</tbody>
+      <tbody>{rows.slice(0, 1000).map((e) => isGap(e) ? <tr key={e.id}><td colSpan={6}><GapBand g={e.gap} acts={false} /></td></tr> : <tr key={e.id}><td>{e.file_name}</td><td>{e.id}</td><td><EvidenceStatus e={e} /></td><td>{e.recorder}</td><td>{dateTime(e.recorded_at)}</td><td className="mono">{e.sha256}</td></tr>)}</tbody>
     </table>
   );
 }

@@ -16,10 +16,11 @@ type Props<T> = {
   onOpen?: (row: T) => void;
   onEnd?: () => void; // the last rows came into view
   rowClass?: (row: T) => string;
+  wide?: (row: T) => ReactNode; // a row that is no row of columns: its one cell spans them all
   empty: ReactNode;
 };
 
-export function VirtualTable<T>({ label, rows, columns, rowKey, rowHeight, minWidth = 900, total, onOpen, onEnd, rowClass, empty }: Props<T>) {
+export function VirtualTable<T>({ label, rows, columns, rowKey, rowHeight, minWidth = 900, total, onOpen, onEnd, rowClass, wide, empty }: Props<T>) {
   const box = useRef<HTMLDivElement>(null);
   const [at, setAt] = useState(-1);
   const v = useVirtualizer({ count: rows.length, getScrollElement: () => box.current, estimateSize: () => rowHeight, overscan: 8, getItemKey: (i) => (rows[i] ? rowKey(rows[i]) : i) });
@@ -64,13 +65,15 @@ export function VirtualTable<T>({ label, rows, columns, rowKey, rowHeight, minWi
             {items.map((it) => {
               const row = rows[it.index];
               if (row === undefined) return null;
+              const whole = wide?.(row);
               return (
-                <div key={it.key} id={`${label}-${it.index}`} className={`vt-row ${onOpen ? "link" : ""} ${it.index === at ? "on" : ""} ${rowClass?.(row) ?? ""}`} style={{ ...grid, height: rowHeight, transform: `translateY(${it.start}px)` }}
+                <div key={it.key} id={`${label}-${it.index}`} className={`vt-row ${onOpen && !whole ? "link" : ""} ${it.index === at ? "on" : ""} ${rowClass?.(row) ?? ""}`} style={{ ...grid, height: rowHeight, transform: `translateY(${it.start}px)` }}
                   role="row" aria-rowindex={it.index + 2} onClick={(e) => {
                     setAt(it.index);
                     if (onOpen && !(e.target as Element).closest("a,button,input") && getSelection()?.isCollapsed !== false) onOpen(row);
                   }}>
-                  {columns.map((c) => <div key={c.key} role="cell" className={c.num ? "num" : undefined}>{c.cell(row)}</div>)}
+                  {whole ? <div role="cell" aria-colspan={columns.length} style={{ gridColumn: "1 / -1" }}>{whole}</div>
+                    : columns.map((c) => <div key={c.key} role="cell" className={c.num ? "num" : undefined}>{c.cell(row)}</div>)}
                 </div>
               );
             })}

@@ -14,10 +14,10 @@ type ExhibitsDeps struct {
 	Evidence *evidence.Keeper
 }
 
-// exhibits are clips of burning straw on the demo's card, by the end of their names.
+// exhibits are clips of burning straw on the demo's card, by the end of their names. What was recorded between the two never arrived (sim.BeforeLost).
 var exhibits = []struct{ file, purpose string }{
-	{"_0005.mp4", "证明现场焚烧秸秆的事实（示例）"},
-	{"_0006.mp4", "证明执法人员出示执法证、告知权利（示例）"},
+	{"_0040.mp4", "证明现场焚烧秸秆的事实（示例）"},
+	{"_0044.mp4", "证明执法人员出示执法证、告知权利（示例）"},
 }
 
 // Exhibits links what the demo's recorder saw of burning straw to a running case of 东河镇 about it, once the footage is docked. A case that has exhibits
