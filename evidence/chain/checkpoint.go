@@ -49,9 +49,11 @@ func ParseCheckpoint(text string) (Checkpoint, error) {
 }
 
 // OpenCheckpoint verifies a signed checkpoint. The first verifier is the log's, whose name must be the origin and who must have
-// signed; the others may have cosigned. A signature line of anyone else is refused, because nobody could say what it means.
+// signed (of Keys, one of them); the others may have cosigned. A signature line of anyone else is refused, because nobody could say
+// what it means.
 func OpenCheckpoint(signed []byte, log note.Verifier, witnesses ...note.Verifier) (Checkpoint, error) {
-	n, err := openNote(signed, append([]note.Verifier{log}, witnesses...))
+	keys := KeysOf(log)
+	n, err := openNote(signed, append(keys.all(), witnesses...), keys.passes)
 	if err != nil {
 		return Checkpoint{}, fmt.Errorf("open checkpoint: %w", err)
 	}
@@ -62,16 +64,15 @@ func OpenCheckpoint(signed []byte, log note.Verifier, witnesses ...note.Verifier
 	if c.Origin != log.Name() {
 		return Checkpoint{}, fmt.Errorf("open checkpoint: it is of %q, the key of %q", c.Origin, log.Name())
 	}
-	for _, s := range n.Sigs {
-		if s.Name == log.Name() && s.Hash == log.KeyHash() {
-			return c, nil
-		}
+	if !keys.signed(n.Sigs) {
+		return Checkpoint{}, errors.New("open checkpoint: the log has not signed it")
 	}
-	return Checkpoint{}, errors.New("open checkpoint: the log has not signed it")
+	return c, nil
 }
 
-// openNote is note.Open without its tolerance: all signature lines known and valid, and one spelling only.
-func openNote(signed []byte, vs []note.Verifier) (*note.Note, error) {
+// openNote is note.Open without its tolerance: all signature lines known and valid, and one spelling only. A line of an unknown key may
+// stand if passes says so.
+func openNote(signed []byte, vs []note.Verifier, passes func(note.Signature) bool) (*note.Note, error) {
 	n, err := note.Open(signed, note.VerifierList(vs...))
 	if err != nil {
 		var u *note.UnverifiedNoteError
@@ -80,30 +81,31 @@ func openNote(signed []byte, vs []note.Verifier) (*note.Note, error) {
 		}
 		return nil, err
 	}
-	if len(n.UnverifiedSigs) > 0 {
-		return nil, fmt.Errorf("signature line of an unknown key %q", n.UnverifiedSigs[0].Name)
-	}
-	var again bytes.Buffer
-	again.WriteString(n.Text)
-	again.WriteString("\n")
-	for _, s := range n.Sigs {
-		raw, err := b64.DecodeString(s.Base64)
-		if err != nil {
-			return nil, fmt.Errorf("signature of %q: %w", s.Name, err)
+	for _, s := range n.UnverifiedSigs {
+		if !passes(s) {
+			return nil, fmt.Errorf("signature line of an unknown key %q", s.Name)
 		}
-		fmt.Fprintf(&again, "— %s %s\n", s.Name, b64.EncodeToString(raw))
 	}
-	if !bytes.Equal(again.Bytes(), signed) {
-		return nil, errors.New("signature lines are doubled or spelt otherwise")
+	all := append(n.Sigs, n.UnverifiedSigs...)
+	for _, s := range all {
+		if raw, err := b64.DecodeString(s.Base64); err != nil || b64.EncodeToString(raw) != s.Base64 {
+			return nil, fmt.Errorf("signature of %q is spelt otherwise", s.Name)
+		}
+	}
+	if lines := bytes.Count(signed[len(n.Text)+1:], []byte("\n")); lines != len(all) { // note.Open drops lines of one key after the first
+		return nil, errors.New("signature lines are doubled")
 	}
 	return n, nil
 }
 
-// NewVerifier reads a C2SP verifier key, as /log/vkey publishes it: one line, name+hash+key.
+// NewVerifier reads a C2SP verifier key, as /log/vkey publishes it: one line, name+hash+key; or several lines, which give Keys.
 func NewVerifier(vkey string) (note.Verifier, error) {
-	v, err := note.NewVerifier(strings.TrimSpace(vkey))
+	k, err := ParseKeys(vkey)
 	if err != nil {
-		return nil, fmt.Errorf("read verifier key: %w", err)
+		return nil, err
 	}
-	return v, nil
+	if len(k.trusted) == 1 {
+		return k.Verifier, nil
+	}
+	return k, nil
 }
