@@ -215,6 +215,8 @@ type receiptReport struct {
 	Size    int64  `json:"tree_size"`
 	SHA256  string `json:"sha256,omitempty"`
 	Failure string `json:"failure,omitempty"`
+	// Unchecked names keys of the same log that signed too and were not given: their lines could say anything.
+	Unchecked []string `json:"unchecked,omitempty"`
 }
 
 func (c *cli) receipt(out io.Writer, f io.Reader, key note.Verifier) (int, error) {
@@ -226,7 +228,11 @@ func (c *cli) receipt(out io.Writer, f io.Reader, key note.Verifier) (int, error
 		return undecided, errors.New("没有给出可信公钥（--trust），不能断定回执的真伪。 Without --trust a receipt proves nothing.")
 	}
 	rep := receiptReport{Trusted: true}
-	p, err := chain.VerifyReceipt(text, key)
+	keys := chain.KeysOf(key).Lenient() // a receipt has no place to name another key of the log
+	p, err := chain.VerifyReceipt(text, keys)
+	if r, perr := chain.ParseReceipt(text); err == nil && perr == nil {
+		rep.Unchecked = keys.UnknownLines(r.Checkpoint)
+	}
 	if err == nil {
 		rep.Leaf, rep.Kind, rep.Time, rep.Origin, rep.Size = p.Index, p.Leaf.Kind.Sentence(false), p.Leaf.Time().Format("2006-01-02T15:04:05Z07:00"), p.Checkpoint.Origin, p.Checkpoint.Size
 		err = c.compare(p, &rep)
@@ -252,6 +258,9 @@ func (c *cli) receipt(out io.Writer, f io.Reader, key note.Verifier) (int, error
 	say(c.JSON, out, "日志 log %s · 叶子 leaf %d · %s · %s", rep.Origin, rep.Leaf, rep.Time, rep.Kind)
 	if rep.SHA256 != "" {
 		say(c.JSON, out, "  sha256 %s", rep.SHA256)
+	}
+	for _, k := range rep.Unchecked {
+		say(c.JSON, out, "  另有一行签名属于 %s，未给出该公钥，未核对该行（日志正在更换密钥，可向公布公钥处索取新公钥）。 A line of this other key of the log was not checked.", k)
 	}
 	if c.File == "" {
 		say(c.JSON, out, "  没有对照影像文件（--file）。 No file was compared.")

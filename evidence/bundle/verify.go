@@ -68,6 +68,7 @@ func Verify(r io.ReaderAt, size int64, log note.Verifier, read SignedFile) (Repo
 		v.fail("zip", "不是完整的证据包（zip 打不开，可能被截断）："+err.Error(), "not a whole bundle (the zip can't be opened, it may be cut short): "+err.Error())
 	} else if v.layout() {
 		v.members()
+		v.keys()
 		v.proofs()
 		v.export()
 		v.chains()
@@ -144,6 +145,20 @@ func (v *verifier) members() {
 		v.fail(ManifestName, "压缩包的成员与清单的次序不一致", "the zip's members are not in the manifest's order")
 	}
 	v.held("%d 个成员与清单逐一比对 members compared with the manifest", len(m.Members))
+}
+
+// keys reads the log's keys as the bundle names them. They give no trust; but while a key is being replaced checkpoints carry a line of
+// the other one, which only its own key can check.
+func (v *verifier) keys() {
+	named, err := chain.ParseKeys(string(v.texts[VKeyName]))
+	if err == nil {
+		named, err = chain.KeysOf(v.log).Besides(named)
+	}
+	if err != nil {
+		v.fail(VKeyName, "所列公钥不属于可信公钥所指的日志："+err.Error(), "the keys named are not those of the trusted key's log: "+err.Error())
+		return
+	}
+	v.log = named
 }
 
 func (v *verifier) member(mem Member) {

@@ -63,10 +63,13 @@ func NewKeys(vs ...note.Verifier) (Keys, error) {
 	return Keys{Verifier: vs[len(vs)-1], trusted: slices.Clone(vs)}, nil
 }
 
+// Keys gives the keys themselves.
+func (k Keys) Keys() Keys { return k }
+
 // KeysOf sees any log key as keys.
 func KeysOf(log note.Verifier) Keys {
-	if k, ok := log.(Keys); ok {
-		return k
+	if k, ok := log.(interface{ Keys() Keys }); ok {
+		return k.Keys()
 	}
 	return Keys{Verifier: log, trusted: []note.Verifier{log}}
 }
