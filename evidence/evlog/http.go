@@ -46,7 +46,7 @@ func (l *Log) resource(ctx context.Context, path string, h http.Header) ([]byte,
 	case "vkey":
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		h.Set("Cache-Control", "no-cache")
-		return []byte(l.VKey() + "\n"), nil
+		return []byte(strings.Join(l.VKeys(), "\n") + "\n"), nil
 	case "checkpoint":
 		signed, _, err := l.published(ctx)
 		h.Set("Content-Type", "text/plain; charset=utf-8")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,8 +18,13 @@ import (
 // Run publishes checkpoints until ctx ends: soon after an append, at most one an interval, and only when the tree grew. Errors are
 // logged and tried again at the next interval; a contradiction halts the log, see Halted.
 func (l *Log) Run(ctx context.Context) error {
+	var copies sync.WaitGroup
+	defer copies.Wait()
+	copies.Go(func() { l.mirror(ctx) })
 	tick := time.NewTicker(l.interval) // appends of other replicas come without a nudge
 	defer tick.Stop()
+	keys := time.NewTicker(15 * time.Second) // nobody tells us when keys change
+	defer keys.Stop()
 	var last time.Time
 	for {
 		woken := false
@@ -28,6 +34,11 @@ func (l *Log) Run(ctx context.Context) error {
 		case <-l.wake:
 			woken = true
 		case <-tick.C:
+		case <-keys.C:
+			if err := l.watchKeys(ctx); err != nil && ctx.Err() == nil {
+				l.log.WarnContext(ctx, "the log's keys were not looked at", "err", err)
+			}
+			continue
 		}
 		if wait := l.interval - time.Since(last); woken && wait > 0 {
 			if !pause(ctx, wait) {
@@ -148,9 +159,7 @@ func (l *Log) publishLocked(ctx context.Context, q *db.Queries, head db.HeadRow,
 // proveFrom gives the tree's root and the proof that it continues what the signer signed last. Both come from stored tiles that
 // were checked against each other on the way; if they don't agree, or the signer knows more than the database, the log halts.
 func (l *Log) proveFrom(ctx context.Context, q *db.Queries, head db.HeadRow, st signer.State) (chain.Hash, []chain.Hash, error) {
-	if st.VKey != l.vkey {
-		err := errors.New("the signer's key changed")
-		l.stop(ctx, "签名密钥在运行中被更换", err)
+	if err := l.follow(ctx, st); err != nil {
 		return chain.Hash{}, nil, err
 	}
 	edge, err := chain.ParseEdge(head.Size, head.Edge)

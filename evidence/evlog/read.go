@@ -100,6 +100,7 @@ func (l *Log) Before(ctx context.Context, before int64, limit int) ([]Leaf, erro
 // Status is where the log stands.
 type Status struct {
 	Origin, VKey string
+	VKeys        []string   // that sign, oldest first; VKey is the last
 	Size         int64      // leaves in the database
 	Root         chain.Hash // of the published tree
 	Published    int64      // leaves under the latest checkpoint
@@ -118,7 +119,7 @@ func (l *Log) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, pg.Away(fmt.Errorf("read last checkpoint: %w", err))
 	}
-	s := Status{Origin: l.Origin(), VKey: l.VKey(), Size: head.Size, Published: p.Size, Halted: l.Halted()}
+	s := Status{Origin: l.Origin(), VKey: l.VKey(), VKeys: l.VKeys(), Size: head.Size, Published: p.Size, Halted: l.Halted()}
 	if p.Note != nil && p.At != nil {
 		s.Checkpoint, s.PublishedAt, s.Root = []byte(*p.Note), *p.At, chain.Hash(p.Root)
 	}

@@ -42,7 +42,7 @@ func TestVersionsShowWhatMarkersHide(t *testing.T) {
 	if _, err := s.Head(t.Context(), "log/c/004"); err == nil {
 		t.Fatal("the marker hides nothing")
 	}
-	vs, err := s.Versions(t.Context(), "log/c/", "", 1000)
+	vs, _, err := s.Versions(t.Context(), "log/c/", "", 1000)
 	if err != nil || len(vs) != 5 || vs[4].Key != "log/c/004" {
 		t.Fatalf("%v %v", vs, err)
 	}
@@ -55,14 +55,14 @@ func TestVersionsShowWhatMarkersHide(t *testing.T) {
 		t.Fatalf("%v %v", b, err)
 	}
 	for after, want := range map[string]int{"log/c/000": 4, "log/c/002": 2, "log/c/003": 1, "log/c/0035": 1, "log/c/004": 0, "log/c/9": 0} {
-		if vs, err := s.Versions(t.Context(), "log/c/", after, 1000); err != nil || len(vs) != want {
+		if vs, _, err := s.Versions(t.Context(), "log/c/", after, 1000); err != nil || len(vs) != want {
 			t.Errorf("behind %s: %v %v", after, vs, err)
 		}
 	}
-	if vs, err := s.Versions(t.Context(), "log/c/", "log/c/000", 1); err != nil || len(vs) != 1 || vs[0].Key != "log/c/001" {
+	if vs, more, err := s.Versions(t.Context(), "log/c/", "log/c/000", 1); err != nil || !more || len(vs) != 1 || vs[0].Key != "log/c/001" {
 		t.Errorf("one behind: %v %v", vs, err)
 	}
-	if vs, err := s.Versions(t.Context(), "log/none/", "", 1); err != nil || len(vs) != 0 {
+	if vs, _, err := s.Versions(t.Context(), "log/none/", "", 1); err != nil || len(vs) != 0 {
 		t.Errorf("none: %v %v", vs, err)
 	}
 }

@@ -111,7 +111,7 @@ select size, root, note, at from log_checkpoint order by size;
 -- name: Mirror :one
 select size, at from log_mirror where one;
 
--- name: ClaimMirror :one
+-- name: ClaimMirror :many
 -- One replica an interval; the claim of one that died ends by itself.
 update log_mirror set claimed = now() where one and claimed <= now() - make_interval(secs => sqlc.arg(seconds)::double precision)
 returning size;
@@ -119,8 +119,6 @@ returning size;
 -- name: UpdateMirror :exec
 update log_mirror set size = sqlc.arg(size), at = sqlc.arg(at) where one and size < sqlc.arg(size);
 
--- name: FullTiles :many
-select idx, hashes from log_tile where level = sqlc.arg(level) and idx >= sqlc.arg(first) and idx < sqlc.arg(past) order by idx limit 64;
 
 -- name: Erase :one
 select zz_erase(sqlc.arg(seqs)::bigint[])::bigint as gone;

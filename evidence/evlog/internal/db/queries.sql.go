@@ -39,17 +39,30 @@ func (q *Queries) Checkpoints(ctx context.Context) ([]LogCheckpoint, error) {
 	return items, nil
 }
 
-const claimMirror = `-- name: ClaimMirror :one
+const claimMirror = `-- name: ClaimMirror :many
 update log_mirror set claimed = now() where one and claimed <= now() - make_interval(secs => $1::double precision)
 returning size
 `
 
 // One replica an interval; the claim of one that died ends by itself.
-func (q *Queries) ClaimMirror(ctx context.Context, seconds float64) (int64, error) {
-	row := q.db.QueryRow(ctx, claimMirror, seconds)
-	var size int64
-	err := row.Scan(&size)
-	return size, err
+func (q *Queries) ClaimMirror(ctx context.Context, seconds float64) ([]int64, error) {
+	rows, err := q.db.Query(ctx, claimMirror, seconds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []int64{}
+	for rows.Next() {
+		var size int64
+		if err := rows.Scan(&size); err != nil {
+			return nil, err
+		}
+		items = append(items, size)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const countPayloads = `-- name: CountPayloads :one
@@ -381,41 +394,6 @@ func (q *Queries) Erase(ctx context.Context, seqs []int64) (int64, error) {
 	var gone int64
 	err := row.Scan(&gone)
 	return gone, err
-}
-
-const fullTiles = `-- name: FullTiles :many
-select idx, hashes from log_tile where level = $1 and idx >= $2 and idx < $3 order by idx limit 64
-`
-
-type FullTilesParams struct {
-	Level int16
-	First int64
-	Past  int64
-}
-
-type FullTilesRow struct {
-	Idx    int64
-	Hashes []byte
-}
-
-func (q *Queries) FullTiles(ctx context.Context, arg FullTilesParams) ([]FullTilesRow, error) {
-	rows, err := q.db.Query(ctx, fullTiles, arg.Level, arg.First, arg.Past)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []FullTilesRow{}
-	for rows.Next() {
-		var i FullTilesRow
-		if err := rows.Scan(&i.Idx, &i.Hashes); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
 
 const head = `-- name: Head :one
