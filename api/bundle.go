@@ -148,7 +148,7 @@ func (s *Server) bundleInput(ctx context.Context, f cases.File) (in bundle.Input
 		leaves = append(leaves, own...)
 		in.Items = append(in.Items, item)
 	}
-	in.CaseID, in.Case, in.VKey = f.ID, v, s.Log.VKey()
+	in.CaseID, in.Case, in.VKey = f.ID, v, s.Log.EveryVKey()
 	if in.Proofs, err = s.receipts(ctx, leaves); err != nil {
 		return in, err
 	}

@@ -487,6 +487,10 @@ type LogState struct {
 	// Checkpoint The signed note
 	Checkpoint   string     `json:"checkpoint"`
 	CheckpointAt *time.Time `json:"checkpoint_at,omitempty"`
+	CopiedAt     *time.Time `json:"copied_at,omitempty"`
+
+	// CopiedSize Leaves in the locked copy in the object store; absent without one
+	CopiedSize *int64 `json:"copied_size,omitempty"`
 
 	// Halted Why signing stands still, if it does
 	Halted *string `json:"halted,omitempty"`
@@ -499,7 +503,12 @@ type LogState struct {
 	// Size Leaves in the database
 	Size       int64  `json:"size"`
 	StoreLabel string `json:"store_label"`
-	Vkey       string `json:"vkey"`
+
+	// Vkey The newest key
+	Vkey string `json:"vkey"`
+
+	// Vkeys The keys that sign, oldest first; two while one replaces the other
+	Vkeys []string `json:"vkeys"`
 }
 
 // ManifestResult defines model for ManifestResult.

@@ -12,7 +12,6 @@ import (
 
 	"zhizheng/authority"
 	"zhizheng/evidence/evlog"
-	"zhizheng/evidence/evlog/signer"
 	"zhizheng/internal/pg"
 )
 
@@ -93,7 +92,11 @@ func (c *serviceConfig) withLog(ctx context.Context, fn func(*pgxpool.Pool, *evl
 		return err
 	}
 	defer pool.Close()
-	log, err := evlog.New(pool, evlog.Options{Signer: signer.Observe(c.secrets())}) // beside a running server the key is taken
+	o, err := c.logOptions(nil, true)
+	if err != nil {
+		return err
+	}
+	log, err := evlog.New(pool, o)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,8 @@ type cli struct {
 	Serve   serveCmd         `cmd:"" help:"启动平台：网页、接口、日志、内嵌的数据库、消息服务与对象存储。"`
 	Probe   probeCmd         `cmd:"" help:"检查对象存储（minio-go，独立客户端）并打印过程。"`
 	Audit   auditCmd         `cmd:"" help:"从字节重算整个日志：叶子、链、树、检查点。"`
+	Log     logCmd           `cmd:"" help:"日志：状态、删除册页内容、恢复。"`
+	Signer  signerCmd        `cmd:"" help:"签名进程：供多台服务器共用（--dir --socket），以及查看、更换、停用密钥（show、rotate、retire）。"`
 	User    userCmd          `cmd:"" help:"账号：建立、一次性登录链接。"`
 	Version kong.VersionFlag `help:"打印版本。" short:"V"`
 }

@@ -37,10 +37,11 @@ type AuditReport struct {
 
 // Audit reckons the whole log again from the leaves' bytes: every leaf hash, every subject's chain, every commitment, every tile, the
 // head, every checkpoint with its signature, and what the signer remembers. It reads one snapshot in pages, so it may run while
-// the log grows; it needs memory for the heads of all subjects.
+// the log grows; it needs memory for the heads of all subjects and
+// the numbers of erased leaves.
 func (l *Log) Audit(ctx context.Context) (AuditReport, error) {
 	began := l.now()
-	a := &audit{l: l, heads: map[chain.SubjectID]auditHead{}, want: map[int64][]wanted{}}
+	a := &audit{l: l, heads: map[chain.SubjectID]auditHead{}, want: map[int64][]wanted{}, bare: map[int64]bool{}, named: map[int64]bool{}}
 	tx, err := l.pool.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
 	if err != nil {
 		return AuditReport{}, pg.Away(err)
@@ -68,6 +69,7 @@ func (a *audit) run(ctx context.Context, q *db.Queries) error {
 	if err := a.leaves(ctx, q); err != nil {
 		return err
 	}
+	a.erasures()
 	if err := a.tiles(ctx, q); err != nil {
 		return err
 	}

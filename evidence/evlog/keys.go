@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/mod/sumdb/note"
@@ -52,6 +53,15 @@ func (l *Log) VKeys() []string {
 		out = append(out, k.VKey)
 	}
 	return out
+}
+
+// EveryVKey lists all keys the log ever had, one a line, oldest first: what a bundle names, so that every signature line in it can be checked.
+func (l *Log) EveryVKey() string {
+	var out []string
+	for _, k := range l.keys.p.Load().state.Keys {
+		out = append(out, k.VKey)
+	}
+	return strings.Join(out, "\n")
 }
 
 // follow takes over what the signer tells of its keys. Keys may be added and retired; one that has gone, or was another before, means that

@@ -48,6 +48,9 @@ func (l *Log) Run(ctx context.Context) error {
 		grew, err := l.publishWoken(ctx, woken)
 		if grew {
 			last = time.Now()
+			if err == nil && len(l.keys.p.Load().state.Keys) > 1 {
+				err = l.NoteKeys(ctx)
+			}
 		}
 		if err != nil && ctx.Err() == nil {
 			l.log.WarnContext(ctx, "checkpoint not published", "err", err)
