@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	fmtlog "github.com/transparency-dev/formats/log"
+	tlogproof "github.com/transparency-dev/formats/proof"
 	"github.com/transparency-dev/merkle/proof"
 	"github.com/transparency-dev/merkle/rfc6962"
 	"github.com/transparency-dev/tessera/api"
@@ -262,6 +264,46 @@ func TestHeadersOfTheLog(t *testing.T) {
 			if r.StatusCode != 200 || r.Header.Get("Content-Encoding") != want || r.Header.Get("Cache-Control") != "public, max-age=31536000, immutable" {
 				t.Errorf("%s accepting %q: %d %v", path, accept, r.StatusCode, r.Header)
 			}
+		}
+	}
+}
+
+// Receipts are tlog-proofs as transparency-dev's format package reads and writes them, and merkle's verifier accepts what they prove.
+func TestOthersReadReceipts(t *testing.T) {
+	pool := testenv.Pool(t)
+	l := evlogtest.Log(t, pool)
+	var es []chain.Entry
+	for i := range 300 {
+		es = append(es, viewed(fmt.Sprint("k", i), "ev", "u"))
+	}
+	add(t, l, pool, es...)
+	v, err := note.NewVerifier(l.VKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range []int{0, 1, 255, 256, 299} {
+		text := receipt(t, l, fmt.Sprint("k", i))
+		var p tlogproof.TLogProof
+		if err := p.Unmarshal(text); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(p.Marshal(), text) || p.Index != uint64(i) {
+			t.Errorf("receipt %d is written otherwise", i)
+		}
+		cp, rest, _, err := fmtlog.ParseCheckpoint(p.Checkpoint, l.Origin(), v)
+		if err != nil || len(rest) != 0 {
+			t.Fatal(err)
+		}
+		f, err := l.BySeq(t.Context(), []int64{int64(i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var hs [][]byte
+		for j := range p.Hashes {
+			hs = append(hs, p.Hashes[j][:])
+		}
+		if err := proof.VerifyInclusion(rfc6962.DefaultHasher, p.Index, cp.Size, rfc6962.DefaultHasher.HashLeaf(f[0].Bytes), hs, cp.Hash); err != nil {
+			t.Errorf("receipt %d: %v", i, err)
 		}
 	}
 }
