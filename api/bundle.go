@@ -157,7 +157,7 @@ func (s *Server) bundleInput(ctx context.Context, f cases.File) (in bundle.Input
 		return in, err
 	}
 	leaves = append(beside, leaves...) // a leaf that is closed there and disclosed here is disclosed
-	in.CaseID, in.Case, in.VKey, in.Policy = f.ID, v, s.Log.VKey(), s.Log.Policy()
+	in.CaseID, in.Case, in.VKey, in.Policy = f.ID, v, s.Log.EveryVKey(), s.Log.Policy()
 	var quorum evlog.Quorum
 	if in.Proofs, quorum, err = s.receipts(ctx, leaves); err != nil {
 		return in, err

@@ -979,6 +979,10 @@ type LogState struct {
 	// Checkpoint The signed note
 	Checkpoint   string     `json:"checkpoint"`
 	CheckpointAt *time.Time `json:"checkpoint_at,omitempty"`
+	CopiedAt     *time.Time `json:"copied_at,omitempty"`
+
+	// CopiedSize Leaves in the locked copy in the object store; absent without one
+	CopiedSize *int64 `json:"copied_size,omitempty"`
 
 	// Gaps What is missing, in the townships one sees
 	Gaps *GapTotals `json:"gaps,omitempty"`
@@ -998,10 +1002,15 @@ type LogState struct {
 	SignedSize *int64 `json:"signed_size,omitempty"`
 
 	// Size Leaves in the database
-	Size       int64      `json:"size"`
-	StoreLabel string     `json:"store_label"`
-	Vkey       string     `json:"vkey"`
-	Witnesses  *[]Witness `json:"witnesses,omitempty"`
+	Size       int64  `json:"size"`
+	StoreLabel string `json:"store_label"`
+
+	// Vkey The newest key
+	Vkey string `json:"vkey"`
+
+	// Vkeys The keys that sign, oldest first; two while one replaces the other
+	Vkeys     []string   `json:"vkeys"`
+	Witnesses *[]Witness `json:"witnesses,omitempty"`
 }
 
 // ManifestResult defines model for ManifestResult.

@@ -27,13 +27,19 @@ func (s *Server) GetLog(ctx context.Context, _ GetLogRequestObject) (GetLogRespo
 	if err != nil {
 		return nil, err
 	}
-	out := GetLog200JSONResponse{Origin: st.Origin, Vkey: st.VKey, Size: st.Size, SignedSize: &st.Published, Root: hex.EncodeToString(st.Root[:]),
+	out := GetLog200JSONResponse{Origin: st.Origin, Vkey: st.VKey, Vkeys: st.VKeys, Size: st.Size, SignedSize: &st.Published, Root: hex.EncodeToString(st.Root[:]),
 		Checkpoint: string(st.Checkpoint), StoreLabel: s.StoreLabel(), Halted: ptr(st.Halted)}
 	if out.Gaps, err = s.gapTotals(ctx); err != nil {
 		return nil, err
 	}
 	if !st.PublishedAt.IsZero() {
 		out.CheckpointAt = &st.PublishedAt
+	}
+	if st.Copies {
+		out.CopiedSize = &st.Copied
+		if !st.CopiedAt.IsZero() {
+			out.CopiedAt = &st.CopiedAt
+		}
 	}
 	for kind, run := range map[string]**AuditRun{audit.KindLog: &out.LastAudit, audit.KindReread: &out.LastReread, audit.KindCanary: &out.LastCanary} {
 		if *run, err = s.lastRun(ctx, kind); err != nil {

@@ -16,6 +16,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -178,7 +179,7 @@ func (s *Service) WriteIdentity(ctx context.Context, dir, server, id, township, 
 	if err != nil {
 		return fmt.Errorf("station identity: %w", err)
 	}
-	b, err := json.MarshalIndent(Identity{Server: server, Station: id, VKey: s.Log.VKey()}, "", "  ")
+	b, err := json.MarshalIndent(Identity{Server: server, Station: id, VKey: strings.Join(s.Log.VKeys(), "\n")}, "", "  ")
 	if err != nil {
 		return err
 	}

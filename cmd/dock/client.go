@@ -49,9 +49,11 @@ func loadIdentity(dir string) (*identity, error) {
 	if err := json.Unmarshal(b, &id); err != nil || id.Station == "" {
 		return nil, fmt.Errorf("采集站身份：station.json 内容不对：%v", err)
 	}
-	if id.verifier, err = chain.NewVerifier(id.VKey); err != nil {
+	pinned, err := chain.ParseKeys(id.VKey)
+	if err != nil {
 		return nil, fmt.Errorf("采集站身份：日志公钥不对：%w", err)
 	}
+	id.verifier = pinned.Lenient() // when the log's key is replaced, the new one signs beside the old until stations have it
 	if b, err = os.ReadFile(filepath.Join(dir, "key.pem")); err != nil {
 		return nil, fmt.Errorf("采集站身份：%w", err)
 	}

@@ -17,7 +17,6 @@ import (
 	"zhizheng/evidence/audit"
 	"zhizheng/evidence/chain"
 	"zhizheng/evidence/evlog"
-	"zhizheng/evidence/evlog/signer"
 	"zhizheng/internal/fault"
 	"zhizheng/internal/pg"
 )
@@ -192,7 +191,11 @@ func (c *serviceConfig) withLog(ctx context.Context, fn func(*pgxpool.Pool, *evl
 		return err
 	}
 	defer pool.Close()
-	log, err := evlog.New(pool, evlog.Options{Signer: signer.Observe(c.secrets())}) // beside a running server the key is taken
+	o, err := c.logOptions(nil, true)
+	if err != nil {
+		return err
+	}
+	log, err := evlog.New(pool, o)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,10 @@ import (
 	"strings"
 	"time"
 
+	"zhizheng/evidence/evlog"
+	"zhizheng/evidence/evlog/signer"
 	"zhizheng/ingest/manifest"
+	"zhizheng/internal/blob"
 )
 
 // serviceConfig says where state lives. A service without an address is embedded.
@@ -27,6 +30,8 @@ type serviceConfig struct {
 	S3Listen      string `help:"内嵌存储的监听地址，默认为网页端口加一。" env:"ZZ_S3_LISTEN" name:"s3-listen"`
 	LogOrigin     string `help:"证据日志的名称（origin），建成后不可改。" default:"zhizheng.example/log" env:"ZZ_LOG_ORIGIN" name:"log-origin"`
 	RereadRate    int64  `help:"重读影像每秒最多读多少字节；0 不限。" default:"20000000" env:"ZZ_REREAD_RATE" name:"reread-rate"`
+	Signer        string `help:"共用签名进程的地址（unix:套接字路径），供多台服务器；不填则由本机子进程签名。" env:"ZZ_SIGNER" name:"signer"`
+	LogLockDays   int    `help:"日志副本在对象存储中的锁定天数；默认十年，示例为一天。" env:"ZZ_LOG_LOCK_DAYS" name:"log-lock-days"`
 	RetentionDays int    `help:"新封存影像的最短保存天数（不少于六个月）。" default:"184" env:"ZZ_RETENTION_DAYS" name:"retention-days"`
 }
 
@@ -47,10 +52,42 @@ func (c *serviceConfig) validate() error {
 	if c.RereadRate < 0 {
 		return errors.New("--reread-rate 不能为负")
 	}
+	if c.Signer != "" {
+		if _, err := signer.NewRemote(c.Signer); err != nil {
+			return err
+		}
+	}
+	if c.LogLockDays < 0 {
+		return errors.New("--log-lock-days 不能为负")
+	}
 	if c.RetentionDays < 184 {
 		return errors.New("--retention-days 至少为 184（六个月）")
 	}
 	return nil
+}
+
+// logOptions say who signs and where the locked copy lies. An observer signs nothing: beside a running server the key is taken.
+func (c *serviceConfig) logOptions(store *blob.Store, observe bool) (o evlog.Options, err error) {
+	o.Retain = time.Duration(c.LogLockDays) * 24 * time.Hour // 0 is the log's own default
+	if store != nil {
+		o.Store = store
+	}
+	switch {
+	case c.Signer != "":
+		r, err := signer.NewRemote(c.Signer)
+		if err != nil {
+			return o, err
+		}
+		o.Signer = r
+		if observe {
+			o.Signer = signer.ObserveRemote(r)
+		}
+	case observe:
+		o.Signer = signer.Observe(c.secrets())
+	default:
+		o.Dir, o.Origin = c.secrets(), c.LogOrigin
+	}
+	return o, nil
 }
 
 // serveCmd runs the platform.

@@ -65,18 +65,25 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 		return nil, err
 	}
 	if err = p.step("证据日志与签名进程", func() error {
-		pl.log, err = evlog.New(pl.pool, evlog.Options{Dir: c.secrets(), Origin: c.LogOrigin, Logger: logger})
+		if c.Demo && c.LogLockDays == 0 {
+			c.LogLockDays = 1
+		}
+		o, err := c.logOptions(svc.store, false)
+		if err != nil {
+			return err
+		}
+		o.Logger = logger
+		pl.log, err = evlog.New(pl.pool, o)
 		return err
 	}); err != nil {
 		return nil, err
 	}
 	if h := pl.log.Halted(); h != "" {
-		p.say("  ! 日志停止写入：%s", h)
-	}
-	if err := c.useWitnesses(ctx, p, pl); err != nil {
+		p.say("  ! 日志停止写入：%s（处理办法见 docs/runbook.zh-CN.md）", h) // reading goes on
+	} else if err := errors.Join(pl.log.NoteKeys(ctx), pl.noteProbe(ctx)); err != nil {
 		return nil, err
 	}
-	if err := pl.noteProbe(ctx); err != nil {
+	if err := c.useWitnesses(ctx, p, pl); err != nil {
 		return nil, err
 	}
 	pl.evidence = evidence.NewKeeper(pl.pool, pl.log, svc.store, nil)

@@ -126,6 +126,7 @@ func Verify(r io.ReaderAt, size int64, trust chain.Policy, read SignedFile, devi
 		v.fail("zip", "不是完整的证据包（zip 打不开，可能被截断）："+err.Error(), "not a whole bundle (the zip can't be opened, it may be cut short): "+err.Error())
 	} else if v.layout() {
 		v.members()
+		v.keys()
 		v.policy()
 		v.proofs()
 		v.export()
@@ -208,6 +209,24 @@ func (v *verifier) members() {
 		v.fail(ManifestName, "压缩包的成员与清单的次序不一致", "the zip's members are not in the manifest's order")
 	}
 	v.held("%d 个成员与清单逐一比对 members compared with the manifest", len(m.Members))
+}
+
+// keys reads the log's keys as the bundle names them. They give no trust; but while a key is being replaced checkpoints carry a line of
+// the other one, which only its own key can check.
+func (v *verifier) keys() {
+	named, err := chain.ParseKeys(string(v.texts[VKeyName]))
+	var trusted []note.Verifier
+	if err == nil {
+		trusted, err = v.trust.LogVerifiers()
+	}
+	if err == nil && !slices.ContainsFunc(trusted, func(t note.Verifier) bool { return t.Name() == named.Name() }) {
+		err = fmt.Errorf("they are of %q", named.Name())
+	}
+	if err != nil {
+		v.fail(VKeyName, "所列公钥不属于可信公钥所指的日志："+err.Error(), "the keys named are not those of the trusted key's log: "+err.Error())
+		return
+	}
+	v.carried = append(v.carried, named.Trusted()...)
 }
 
 func (v *verifier) member(mem Member) {

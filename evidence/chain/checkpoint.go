@@ -66,7 +66,8 @@ type Cosigned struct {
 }
 
 // OpenCheckpoint verifies a signed checkpoint. The first verifier is the log's, whose name must be the origin and who must have
-// signed; the others may have cosigned. A signature line of anyone else is refused, because nobody could say what it means.
+// signed (of Keys, one of them); the others may have cosigned. A signature line of anyone else is refused, because nobody could say
+// what it means.
 func OpenCheckpoint(signed []byte, log note.Verifier, witnesses ...note.Verifier) (Checkpoint, error) {
 	o, err := openCheckpoint(signed, []note.Verifier{log}, witnesses, false)
 	return o.Checkpoint, err
@@ -85,7 +86,8 @@ func OnlyLog(signed []byte, logs ...note.Verifier) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	known := byID(logs)
+	trusted, _, _ := expand(logs)
+	known := byID(trusted)
 	out := []byte(text + "\n")
 	for _, l := range lines {
 		if known[keyID{l.Name, l.Hash}] != nil {
@@ -96,28 +98,31 @@ func OnlyLog(signed []byte, logs ...note.Verifier) ([]byte, error) {
 }
 
 // openCheckpoint verifies every line of a known key. Where two verifiers have one name and hash the first counts. A line of an unknown
-// key, a doubled line and a second spelling are refused; tolerant passes over unknown keys.
+// key, a doubled line and a second spelling are refused; tolerant passes over unknown keys, lenient Keys over those of their own name.
 func openCheckpoint(signed []byte, logs, others []note.Verifier, tolerant bool) (Opened, error) {
 	text, lines, err := SplitNote(signed)
 	if err != nil {
 		return Opened{}, fmt.Errorf("open checkpoint: %w", err)
 	}
+	logs, named, passes := expand(logs)
 	var o Opened
 	var unknown *SignatureLine
 	seen := map[keyID]bool{}
-	known := byID(append(slices.Clone(logs), others...))
+	known := byID(slices.Concat(logs, named, others))
 	for _, line := range lines {
 		id := keyID{line.Name, line.Hash}
 		v := known[id]
 		switch {
 		case seen[id]:
 			return Opened{}, fmt.Errorf("open checkpoint: %q signed twice", line.Name)
+		case v == nil && passes(line):
 		case v == nil:
 			unknown = &line
 		case !v.Verify([]byte(text), line.Sig):
 			return Opened{}, fmt.Errorf("open checkpoint: invalid signature of the key %s+%08x", line.Name, line.Hash)
 		case slices.ContainsFunc(logs, func(l note.Verifier) bool { return idOf(l) == id }):
 			o.Log = append(o.Log, v)
+		case len(logs) > 0 && line.Name == logs[0].Name(): // another key of the same log: its line holds, and counts for nothing
 		default:
 			at, _ := line.CosignedAt() // zero where a key of another kind was handed in as a witness's
 			o.Cosigned = append(o.Cosigned, Cosigned{Key: line.Name, Hash: line.Hash, At: at})
@@ -144,6 +149,18 @@ func openCheckpoint(signed []byte, logs, others []note.Verifier, tolerant bool) 
 	return o, nil
 }
 
+// expand takes Keys apart: those of which one must have signed, those whose lines only have to hold, and which lines may be passed over.
+func expand(logs []note.Verifier) (trusted, named []note.Verifier, passes func(SignatureLine) bool) {
+	all := make([]Keys, len(logs))
+	for i, l := range logs {
+		all[i] = KeysOf(l)
+		trusted, named = append(trusted, all[i].trusted...), append(named, all[i].named...)
+	}
+	return trusted, named, func(l SignatureLine) bool {
+		return slices.ContainsFunc(all, func(k Keys) bool { return k.passes(l) })
+	}
+}
+
 // keyID is how a signature line names its key.
 type keyID struct {
 	name string
@@ -162,11 +179,14 @@ func byID(vs []note.Verifier) map[keyID]note.Verifier {
 	return m
 }
 
-// NewVerifier reads a C2SP verifier key, as /log/vkey publishes it: one line, name+hash+key.
+// NewVerifier reads a C2SP verifier key, as /log/vkey publishes it: one line, name+hash+key; or several lines, which give Keys.
 func NewVerifier(vkey string) (note.Verifier, error) {
-	v, err := note.NewVerifier(strings.TrimSpace(vkey))
+	k, err := ParseKeys(vkey)
 	if err != nil {
-		return nil, fmt.Errorf("read verifier key: %w", err)
+		return nil, err
 	}
-	return v, nil
+	if len(k.trusted) == 1 {
+		return k.Verifier, nil
+	}
+	return k, nil
 }

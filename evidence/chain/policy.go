@@ -48,18 +48,22 @@ const (
 	maxDefs   = 64
 )
 
-// LogPolicy trusts one log's key and asks for no witness.
-func LogPolicy(vkey string) Policy {
-	return Policy{Logs: []PolicyLog{{VKey: strings.TrimSpace(vkey)}}, Rule: NoQuorum}
+// LogPolicy trusts a log's key, or keys while one replaces the other, and asks for no witness.
+func LogPolicy(vkeys ...string) Policy {
+	p := Policy{Rule: NoQuorum}
+	for _, k := range vkeys {
+		p.Logs = append(p.Logs, PolicyLog{VKey: strings.TrimSpace(k)})
+	}
+	return p
 }
 
-// ParseTrust reads what a verifier is told to trust: a log's key, one line, or a policy that names a log at least.
+// ParseTrust reads what a verifier is told to trust: a log's keys, one a line, or a policy that names a log at least.
 func ParseTrust(text string) (Policy, error) {
-	if t := strings.TrimSpace(text); t != "" && !strings.ContainsAny(t, " \t\n") {
-		if _, err := NewVerifier(t); err != nil {
+	if t := strings.TrimSpace(text); t != "" && !strings.ContainsAny(t, " \t") { // keys, as /log/vkey lists them
+		if _, err := ParseKeys(t); err != nil {
 			return Policy{}, err
 		}
-		return LogPolicy(t), nil
+		return LogPolicy(strings.Fields(t)...), nil
 	}
 	p, err := ParsePolicy(text)
 	if err == nil && len(p.Logs) == 0 {

@@ -191,8 +191,8 @@ func (r Receipt) verifiers() ([]note.Verifier, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open checkpoint: %w", err)
 	}
-	if len(r.Keys) >= len(lines) {
-		return nil, errors.New("read receipt: more keys than cosignatures")
+	if len(r.Keys) > len(lines) {
+		return nil, errors.New("read receipt: more keys than signatures")
 	}
 	lines = lines[len(lines)-len(r.Keys):]
 	vs := make([]note.Verifier, len(lines))

@@ -3,6 +3,7 @@ package chain_test
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/transparency-dev/merkle/proof"
@@ -175,6 +176,30 @@ func TestBundles(t *testing.T) {
 	for _, cut := range []int{1, len(b) - 1} {
 		if _, err := chain.SplitBundle(b[:cut]); err == nil {
 			t.Errorf("bundle cut at %d was accepted", cut)
+		}
+	}
+}
+
+// Ten thousand random leaves of random trees: transparency-dev's verifier accepts each proof, and refuses it for the leaf beside.
+func TestTenThousandPairs(t *testing.T) {
+	const most = 70000
+	m := grow(most)
+	h := rfc6962.DefaultHasher
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 10_000 {
+		size := 1 + r.Int64N(most)
+		index := r.Int64N(size)
+		root := m.sizes[size-1]
+		p, err := chain.ProveInclusion(index, size, root, m.tiles)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf := chain.LeafHash(leafBytes(int(index)))
+		if err := proof.VerifyInclusion(h, uint64(index), uint64(size), leaf[:], partsOf(p), root[:]); err != nil {
+			t.Fatalf("leaf %d of %d: %v", index, size, err)
+		}
+		if size > 1 && proof.VerifyInclusion(h, uint64((index+1)%size), uint64(size), leaf[:], partsOf(p), root[:]) == nil {
+			t.Fatalf("leaf %d of %d is also its neighbour", index, size)
 		}
 	}
 }

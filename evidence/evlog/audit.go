@@ -39,7 +39,8 @@ type AuditReport struct {
 
 // Audit reckons the whole log again from the leaves' bytes: every leaf hash, every subject's chain, every commitment, every tile, the
 // head, every checkpoint with its signature, and what the signer remembers. It reads one snapshot in pages, so it may run while
-// the log grows; it needs memory for the heads of all subjects.
+// the log grows; it needs memory for the heads of all subjects and
+// the numbers of erased leaves.
 func (l *Log) Audit(ctx context.Context) (AuditReport, error) {
 	began := l.now()
 	a := l.newAudit(signer.State{})
@@ -61,7 +62,7 @@ func (l *Log) Audit(ctx context.Context) (AuditReport, error) {
 
 // newAudit takes what the signer remembers: the tree must have had that root at that size.
 func (l *Log) newAudit(st signer.State) *audit {
-	return &audit{l: l, signer: st, heads: map[chain.SubjectID]auditHead{}, want: map[int64][]wanted{}}
+	return &audit{l: l, signer: st, heads: map[chain.SubjectID]auditHead{}, want: map[int64][]wanted{}, bare: map[int64]bool{}, named: map[int64]bool{}}
 }
 
 func (a *audit) run(ctx context.Context, q *db.Queries) error {
@@ -78,6 +79,7 @@ func (a *audit) run(ctx context.Context, q *db.Queries) error {
 	if err := a.cosignatures(ctx, q); err != nil {
 		return err
 	}
+	a.erasures()
 	if err := a.tiles(ctx, q); err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@ package evlog
 import (
 	"crypto/sha256"
 	"fmt"
+	"maps"
+	"slices"
 
 	"zhizheng/evidence/chain"
 	"zhizheng/evidence/evlog/internal/db"
@@ -22,6 +24,8 @@ type audit struct {
 	heads map[chain.SubjectID]auditHead
 	want  map[int64][]wanted // by size
 	found int64              // payloads
+	bare  map[int64]bool     // leaves without payload
+	named map[int64]bool     // leaves of which a statement says that they were erased
 }
 
 type auditHead struct {
@@ -114,9 +118,33 @@ func (a *audit) leaf(r db.EntriesToAuditRow) {
 	switch {
 	case r.Salt == nil:
 		a.rep.Erased++
+		a.bare[r.Seq] = true
 		return
 	case len(r.Salt) != chain.SaltSize || chain.Commitment(r.Salt, r.Payload) != leaf.Commitment:
 		a.find(where, "内容与承诺不符")
+	case leaf.Kind == chain.KindErased:
+		a.erasure(where, r.Payload)
 	}
 	a.found++
+}
+
+// erasure takes down which leaves a statement names.
+func (a *audit) erasure(where string, payload []byte) {
+	p, err := chain.Payload[chain.ErasedPayload](payload)
+	if err != nil {
+		a.find(where, "不是合规的删除记录：%v", err)
+		return
+	}
+	for _, seq := range p.Leaves {
+		a.named[int64(seq)] = true
+	}
+}
+
+// erasures finds content that went without a word.
+func (a *audit) erasures() {
+	for _, seq := range slices.Sorted(maps.Keys(a.bare)) {
+		if !a.named[seq] {
+			a.find(fmt.Sprint("leaf ", seq), "内容缺失而无删除记录")
+		}
+	}
 }

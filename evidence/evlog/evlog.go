@@ -4,7 +4,8 @@
 // stored leaf, and never signs: that is the signer's.
 //
 // Read append.go for the way in (sequence.go for what happens under the head's lock, batch.go for group commit), publish.go for
-// checkpoints, witness.go for who cosigns them, read.go and http.go for the ways out, audit.go for the proof that all of it still holds.
+// checkpoints, witness.go for who cosigns them, mirror.go for the locked copy in the store, read.go and http.go for the ways out, erase.go
+// for what may go, audit.go for the proof that all of it still holds.
 package evlog
 
 import (
@@ -13,7 +14,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +40,9 @@ type Options struct {
 	Dir      string        // the signer's directory (DATA/secrets); a signer child is started on it
 	Origin   string        // name of the log when its key is made; "" makes one up. An existing key keeps its own.
 	Signer   Signer        // instead of the child on Dir. The log closes it.
+	Store    Vault         // keeps a locked copy of the log, see mirror.go; nil keeps none
+	Retain   time.Duration // how long the copy is locked; 0 is ten years
+	Minute   time.Duration // least time between checkpoints in the store; 0 is a minute
 	Interval time.Duration // least time between checkpoints; 0 is a second
 	MaxBatch int           // callers of Do that share a commit at most; 0 is 256
 	Now      func() time.Time
@@ -51,8 +54,11 @@ type Log struct {
 	pool     *pgxpool.Pool
 	q        *db.Queries
 	signer   Signer
-	vkey     string
-	verifier note.Verifier
+	keys     *logKeys
+	verifier note.Verifier // keys: whoever has signed the log's checkpoints
+	vault    Vault
+	retain   time.Duration
+	minute   time.Duration
 	interval time.Duration
 	maxBatch int
 	now      func() time.Time
@@ -64,6 +70,8 @@ type Log struct {
 	tail    openTile
 
 	witnesses atomic.Pointer[witnesses] // the policy in force, never nil once open
+	noted     atomic.Int64              // statements about keys that are known to be in the log
+	asked     atomic.Bool               // the store was asked whether it is ahead
 
 	mu      sync.Mutex // guards the queue of Do
 	waiting []*call
@@ -74,11 +82,17 @@ type Log struct {
 // is opened for reading, but refuses to append, see Halted.
 func New(pool *pgxpool.Pool, o Options) (*Log, error) {
 	l := &Log{
-		pool: pool, q: db.New(pool), signer: o.Signer, interval: o.Interval, maxBatch: o.MaxBatch, now: o.Now, log: o.Logger,
+		pool: pool, q: db.New(pool), signer: o.Signer, vault: o.Store, retain: o.Retain, minute: o.Minute, interval: o.Interval, maxBatch: o.MaxBatch, now: o.Now, log: o.Logger,
 		wake: make(chan struct{}, 1),
 	}
 	if l.interval <= 0 {
 		l.interval = time.Second
+	}
+	if l.retain <= 0 {
+		l.retain = 10 * 366 * 24 * time.Hour
+	}
+	if l.minute <= 0 {
+		l.minute = time.Minute
 	}
 	if l.maxBatch <= 0 {
 		l.maxBatch = 256
@@ -112,11 +126,14 @@ func (l *Log) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if l.verifier, err = chain.NewVerifier(st.VKey); err != nil {
+	set, err := newKeySet(st)
+	if err != nil {
 		return err
 	}
-	l.vkey = st.VKey
-	none, err := l.newWitnesses(chain.LogPolicy(l.vkey))
+	l.keys = &logKeys{}
+	l.keys.p.Store(set)
+	l.verifier = l.keys
+	none, err := l.newWitnesses(chain.LogPolicy(l.VKey()))
 	if err != nil {
 		return err
 	}
@@ -129,14 +146,20 @@ func (l *Log) open(ctx context.Context) error {
 	if !durable {
 		l.log.WarnContext(ctx, "database may lose acknowledged log entries in a crash: fsync or synchronous_commit is off")
 	}
-	return l.compare(ctx, st)
+	if err := l.compare(ctx, st); err != nil || l.Halted() != "" || l.vault == nil {
+		return err
+	}
+	// A store that is away is no reason to stand still: it is asked before the next copy.
+	away, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := l.compareStore(away); err != nil {
+		l.log.WarnContext(ctx, "the log's copy in the store could not be compared", "err", err)
+	}
+	return nil
 }
 
 // Close ends the signer. Appends still work until the pool is closed; checkpoints don't.
 func (l *Log) Close() error { return l.signer.Close() }
-
-// VKey is the log's C2SP verifier key, one line without an end of line.
-func (l *Log) VKey() string { return strings.TrimSpace(l.vkey) }
 
 // Origin is the log's name, the first line of its checkpoints.
 func (l *Log) Origin() string { return l.verifier.Name() }

@@ -1,7 +1,11 @@
 package evlog
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"net/http"
 	"strconv"
@@ -14,7 +18,7 @@ import (
 
 // Handler serves the log to anyone, by C2SP tlog-tiles: /log/checkpoint (the newest, with what cosignatures it has by now),
 // /log/tile/…, /log/tile/entries/…, and beside it /log/checkpoint.witnessed (the newest with the quorum), /log/vkey and /log/policy.
-// Tiles reach as far as the latest checkpoint and never change.
+// Tiles reach as far as the latest checkpoint and never change, partial ones neither: their width is in their address.
 func (l *Log) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -35,6 +39,16 @@ func (l *Log) Handler() http.Handler {
 			l.fail(w, r, err)
 			return
 		}
+		tag := sha256.Sum256(body)
+		h.Set("ETag", `"`+hex.EncodeToString(tag[:16])+`"`)
+		if strings.Contains(r.Header.Get("If-None-Match"), h.Get("ETag")) {
+			h.Del("Content-Type")
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+		if strings.HasPrefix(path, "tile/entries/") {
+			body = zipped(body, h, r.Header.Get("Accept-Encoding"))
+		}
 		h.Set("Content-Length", strconv.Itoa(len(body)))
 		if r.Method == http.MethodGet {
 			_, _ = w.Write(body) // a client that left is no concern of ours
@@ -42,12 +56,43 @@ func (l *Log) Handler() http.Handler {
 	})
 }
 
+// zipped compresses entry bundles for those who take it (C2SP tlog-tiles asks for that). Tiles are hashes and don't get smaller.
+func zipped(body []byte, h http.Header, accept string) []byte {
+	h.Set("Vary", "Accept-Encoding")
+	if !takesGzip(accept) {
+		return body
+	}
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	_, err := z.Write(body)
+	if err == nil {
+		err = z.Close()
+	}
+	if err != nil || b.Len() >= len(body) {
+		return body
+	}
+	h.Set("Content-Encoding", "gzip")
+	h.Set("ETag", "W/"+h.Get("ETag")) // other bytes of the same content (RFC 9110 §8.8.1)
+	return b.Bytes()
+}
+
+func takesGzip(accept string) bool {
+	for _, part := range strings.Split(accept, ",") {
+		coding, weight, _ := strings.Cut(strings.TrimSpace(part), ";")
+		if strings.EqualFold(strings.TrimSpace(coding), "gzip") {
+			q, err := strconv.ParseFloat(strings.TrimPrefix(strings.TrimSpace(weight), "q="), 64)
+			return err != nil || q > 0
+		}
+	}
+	return false
+}
+
 func (l *Log) resource(ctx context.Context, path string, h http.Header) ([]byte, error) {
 	switch path {
 	case "vkey":
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		h.Set("Cache-Control", "no-cache")
-		return []byte(l.VKey() + "\n"), nil
+		return []byte(strings.Join(l.VKeys(), "\n") + "\n"), nil
 	case "policy":
 		h.Set("Content-Type", "text/plain; charset=utf-8")
 		h.Set("Cache-Control", "no-cache")

@@ -19,11 +19,14 @@ import (
 // logged and tried again at the next interval; a contradiction halts the log, see Halted.
 func (l *Log) Run(ctx context.Context) error {
 	w := l.inForce()
-	var asking sync.WaitGroup
-	defer asking.Wait()
-	asking.Go(func() { w.run(ctx) })   // on its own: publishing never waits for a witness
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { w.run(ctx) }) // on its own: publishing never waits for a witness
+	beside.Go(func() { l.mirror(ctx) })
 	tick := time.NewTicker(l.interval) // appends of other replicas come without a nudge
 	defer tick.Stop()
+	keys := time.NewTicker(15 * time.Second) // nobody tells us when keys change
+	defer keys.Stop()
 	var last time.Time
 	for {
 		woken := false
@@ -33,6 +36,11 @@ func (l *Log) Run(ctx context.Context) error {
 		case <-l.wake:
 			woken = true
 		case <-tick.C:
+		case <-keys.C:
+			if err := l.watchKeys(ctx); err != nil && ctx.Err() == nil {
+				l.log.WarnContext(ctx, "the log's keys were not looked at", "err", err)
+			}
+			continue
 		}
 		if wait := l.interval - time.Since(last); woken && wait > 0 {
 			if !pause(ctx, wait) {
@@ -45,6 +53,9 @@ func (l *Log) Run(ctx context.Context) error {
 			select {
 			case w.published <- struct{}{}:
 			default:
+			}
+			if err == nil && len(l.keys.p.Load().state.Keys) > 1 {
+				err = l.NoteKeys(ctx)
 			}
 		}
 		if err != nil && ctx.Err() == nil {
@@ -157,9 +168,7 @@ func (l *Log) publishLocked(ctx context.Context, q *db.Queries, head db.HeadRow,
 // proveFrom gives the tree's root and the proof that it continues what the signer signed last. Both come from stored tiles that
 // were checked against each other on the way; if they don't agree, or the signer knows more than the database, the log halts.
 func (l *Log) proveFrom(ctx context.Context, q *db.Queries, head db.HeadRow, st signer.State) (chain.Hash, []chain.Hash, error) {
-	if st.VKey != l.vkey {
-		err := errors.New("the signer's key changed")
-		l.stop(ctx, "签名密钥在运行中被更换", err)
+	if err := l.follow(ctx, st); err != nil {
 		return chain.Hash{}, nil, err
 	}
 	edge, err := chain.ParseEdge(head.Size, head.Edge)

@@ -118,12 +118,16 @@ func (l *Log) Before(ctx context.Context, before int64, limit int) ([]Leaf, erro
 // Status is where the log stands.
 type Status struct {
 	Origin, VKey string
+	VKeys        []string   // that sign, oldest first; VKey is the last
 	Size         int64      // leaves in the database
 	Root         chain.Hash // of the published tree
 	Published    int64      // leaves under the latest checkpoint
 	PublishedAt  time.Time  // zero before the first
 	Checkpoint   []byte     // the signed note, nil before the first
 	Halted       string     // zh-CN, why appending stands still
+	Copies       bool       // a locked copy is kept in the store
+	Copied       int64      // leaves in it
+	CopiedAt     time.Time  // zero before the first
 }
 
 // Status reads where the log stands.
@@ -136,7 +140,14 @@ func (l *Log) Status(ctx context.Context) (Status, error) {
 	if err != nil {
 		return Status{}, pg.Away(fmt.Errorf("read last checkpoint: %w", err))
 	}
-	s := Status{Origin: l.Origin(), VKey: l.VKey(), Size: head.Size, Published: p.Size, Halted: l.Halted()}
+	s := Status{Origin: l.Origin(), VKey: l.VKey(), VKeys: l.VKeys(), Size: head.Size, Published: p.Size, Halted: l.Halted()}
+	m, err := l.q.Mirror(ctx)
+	if err != nil {
+		return Status{}, pg.Away(fmt.Errorf("read how far the store is: %w", err))
+	}
+	if s.Copies, s.Copied = l.vault != nil, m.Size; m.At != nil {
+		s.CopiedAt = *m.At
+	}
 	if p.Note != nil && p.At != nil {
 		s.Checkpoint, s.PublishedAt, s.Root = []byte(*p.Note), *p.At, chain.Hash(p.Root)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,7 +32,6 @@ type WitnessOptions struct {
 type witnesses struct {
 	l         *Log
 	policy    chain.Policy
-	logs      []note.Verifier
 	keys      map[witnessKey]note.Verifier
 	names     map[witnessKey]string
 	interval  time.Duration
@@ -80,9 +80,10 @@ var witnessSubject = chain.Subject{Type: chain.SubjectPlatform, ID: "witnesses"}
 // cosignature in the database so always has its key in the log.
 func (l *Log) UseWitnesses(ctx context.Context, o WitnessOptions) error {
 	if len(o.Policy.Logs) == 0 {
-		o.Policy.Logs = chain.LogPolicy(l.VKey()).Logs
+		o.Policy.Logs = chain.LogPolicy(l.VKeys()...).Logs
 	}
-	if !slices.ContainsFunc(o.Policy.Logs, func(p chain.PolicyLog) bool { return p.VKey == l.VKey() }) {
+	ever := strings.Fields(l.EveryVKey())
+	if !slices.ContainsFunc(o.Policy.Logs, func(p chain.PolicyLog) bool { return slices.Contains(ever, p.VKey) }) {
 		return fmt.Errorf("witness policy: it names other logs, and not this one: %s", l.VKey())
 	}
 	w, err := l.newWitnesses(o.Policy)
@@ -120,7 +121,7 @@ func (l *Log) UseLoggedWitnesses(ctx context.Context) error {
 func (l *Log) newWitnesses(p chain.Policy) (*witnesses, error) {
 	w := &witnesses{l: l, policy: p, keys: map[witnessKey]note.Verifier{}, names: map[witnessKey]string{}, published: make(chan struct{}, 1), changed: make(chan struct{})}
 	var err error
-	if w.logs, err = p.LogVerifiers(); err != nil {
+	if _, err = p.LogVerifiers(); err != nil {
 		return nil, fmt.Errorf("witness policy: %w", err)
 	}
 	vs, err := p.Verifiers()
@@ -167,7 +168,11 @@ func (l *Log) logPolicy(ctx context.Context, text, actor string) error {
 }
 
 // Policy is the policy in force, without addresses.
-func (l *Log) Policy() chain.Policy { return l.inForce().policy.Public() }
+func (l *Log) Policy() chain.Policy {
+	p := l.inForce().policy.Public()
+	p.Logs = chain.LogPolicy(l.VKeys()...).Logs // keys are replaced while the policy stays
+	return p
+}
 
 func (l *Log) inForce() *witnesses { return l.witnesses.Load() }
 

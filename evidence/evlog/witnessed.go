@@ -165,7 +165,7 @@ func (l *Log) best(ctx context.Context, size int64) (cosigned, error) {
 	if err != nil {
 		return cosigned{}, pg.Away(fmt.Errorf("read checkpoint of %d: %w", pick[0].Size, err))
 	}
-	c, err := chain.OpenByLog([]byte(kept.Note), w.logs...)
+	c, err := chain.OpenByLog([]byte(kept.Note), w.l.verifier)
 	if err != nil {
 		return cosigned{}, fmt.Errorf("checkpoint of %d: %w", pick[0].Size, err)
 	}
@@ -220,7 +220,15 @@ func (w *witnesses) quorum(rows []db.LogCosignature) Quorum {
 func (w *witnesses) with(signed []byte, c chain.Checkpoint, rows []db.LogCosignature) (cosigned, error) {
 	out := cosigned{signed: slices.Clone(signed), checkpoint: c, quorum: w.quorum(rows)}
 	out.quorum.Size = c.Size
+	_, own, err := chain.SplitNote(signed)
+	if err != nil {
+		return cosigned{}, fmt.Errorf("signed checkpoint: %w", err)
+	}
 	var lines []chain.SignatureLine
+	var vkeys []string
+	if len(own) > 1 { // a key is being replaced: whoever knows one of both needs the other to check its line
+		lines, vkeys = own, strings.Fields(w.l.EveryVKey())
+	}
 	for _, r := range rows {
 		out.signed = append(out.signed, r.Line...)
 		l, err := chain.ParseSignatureLines(r.Line)
@@ -229,11 +237,9 @@ func (w *witnesses) with(signed []byte, c chain.Checkpoint, rows []db.LogCosigna
 		}
 		lines = append(lines, l...)
 	}
-	var vkeys []string
 	for _, p := range w.policy.Witnesses {
 		vkeys = append(vkeys, p.VKey)
 	}
-	var err error
 	if out.keys, err = chain.KeysFor(lines, vkeys); err != nil {
 		return cosigned{}, fmt.Errorf("stored cosignature: %w", err)
 	}
@@ -426,7 +432,7 @@ func (l *Log) ownCheckpoint(ctx context.Context, text string) (chain.Checkpoint,
 		return chain.Checkpoint{}, nil, pg.Away(fmt.Errorf("read checkpoint of %d: %w", c.Size, err))
 	}
 	// Not kept here, as when the request was made before a restore: it has to be signed by us, and be the beginning of our tree.
-	if _, err := chain.OpenByLog([]byte(text), l.inForce().logs...); err != nil {
+	if _, err := chain.OpenByLog([]byte(text), l.verifier); err != nil {
 		return chain.Checkpoint{}, nil, foreign(err)
 	}
 	root, err := l.rootAt(ctx, c.Size)

@@ -58,6 +58,34 @@ func DatabaseURL(t testing.TB) string {
 	return s.address(name)
 }
 
+// Clone gives the address of a copy of a database of DatabaseURL, as a restored backup would be. Nobody may be connected to it.
+func Clone(t testing.TB, address string) string {
+	t.Helper()
+	s, err := server()
+	if err != nil {
+		t.Fatalf("test database: %v", err)
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatalf("clone database: %v", err)
+	}
+	name := fmt.Sprintf("zz_%s_%d", strings.ToLower(id.New()), s.n.Add(1))
+	from := strings.TrimPrefix(u.Path, "/")
+	err = s.exec(fmt.Sprintf(`select pg_terminate_backend(pid) from pg_stat_activity where datname = '%s'`, from))
+	if err == nil {
+		err = s.exec(fmt.Sprintf(`create database %s template %s strategy file_copy`, name, from))
+	}
+	if err != nil {
+		t.Fatalf("clone database: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.exec(`drop database if exists ` + name + ` with (force)`); err != nil {
+			t.Errorf("drop test database: %v", err)
+		}
+	})
+	return s.address(name)
+}
+
 // pgServer is the one server of this test binary.
 type pgServer struct {
 	url      string // of its maintenance database

@@ -6,3 +6,6 @@ func PID(p *Process) int {
 	defer p.mu.Unlock()
 	return p.child.cmd.Process.Pid
 }
+
+// MainDying is Main that calls at before each step on disk.
+func MainDying(args []string, at func(step string)) int { return mainWith(args, at) }

@@ -5,19 +5,28 @@ import (
 	"errors"
 )
 
-// Observer reads key and memory of a signer without taking part: for an audit beside a running server. It signs nothing.
-type Observer struct{ dir string }
+// Observer reads keys and memory of a signer without taking part: for an audit beside a running server. It signs nothing.
+type Observer struct {
+	dir    string
+	remote *Remote // instead of dir
+}
 
 // Observe looks at the signer's files in dir.
-func Observe(dir string) Observer { return Observer{dir} }
+func Observe(dir string) Observer { return Observer{dir: dir} }
+
+// ObserveRemote asks a shared signer where it stands.
+func ObserveRemote(r *Remote) Observer { return Observer{remote: r} }
 
 // State reads what the signer remembers now.
-func (o Observer) State(context.Context) (State, error) {
+func (o Observer) State(ctx context.Context) (State, error) {
+	if o.remote != nil {
+		return o.remote.State(ctx)
+	}
 	s := &Signer{dir: o.dir}
 	if err := s.read(); err != nil {
 		return State{}, err
 	}
-	return State{VKey: s.vkey, Size: s.last.Size, Root: s.last.Root}, nil
+	return s.state(), nil
 }
 
 // Sign refuses.
@@ -25,5 +34,10 @@ func (o Observer) Sign(context.Context, Request) ([]byte, error) {
 	return nil, errors.New("an observer doesn't sign")
 }
 
-// Close has nothing to let go of.
-func (o Observer) Close() error { return nil }
+// Close lets go of the shared signer.
+func (o Observer) Close() error {
+	if o.remote != nil {
+		return o.remote.Close()
+	}
+	return nil
+}

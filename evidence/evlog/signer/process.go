@@ -3,8 +3,6 @@ package signer
 import (
 	"bufio"
 	"context"
-	"crypto/ed25519"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -16,13 +14,13 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-
-	"golang.org/x/mod/sumdb/note"
 )
 
-// A request and its answer are one line of JSON each, on the child's stdin and stdout.
+// A request and its answer are one line of JSON each, on the child's stdin and stdout, or on a connection to the socket.
 type question struct {
-	Sign *Request `json:"sign,omitempty"` // absent: tell the state
+	Sign   *Request `json:"sign,omitempty"`   // absent, as are the others: tell the state
+	Rotate *Change  `json:"rotate,omitempty"` // of the administrator's own socket only
+	Retire *Change  `json:"retire,omitempty"`
 }
 
 type answer struct {
@@ -32,59 +30,100 @@ type answer struct {
 	Error   string `json:"error,omitempty"`
 }
 
-// Main is the child process: zhizheng signer --dir DIR [--origin NAME]. It ends when stdin does, so it can't outlive the server
-// by more than a moment, and leaves signals to the parent: a Ctrl-C reaches both at once.
+// maxLine bounds a question: a proof has at most 63 hashes.
+const maxLine = 64 << 10
+
+// Main is the signer as a process. `zhizheng signer --dir DIR [--origin NAME]` is the server's child: it ends when stdin does, so it
+// can't outlive the server by more than a moment, and leaves signals to the parent: a Ctrl-C reaches both at once. With --socket PATH
+// it serves several servers until it is told to end. `rotate`, `retire` and `show` administer the keys of a directory.
 func Main(args []string) int {
+	return mainWith(args, func(string) {})
+}
+
+func mainWith(args []string, at func(step string)) int {
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		return administer(args[0], args[1:], at)
+	}
 	f := flag.NewFlagSet("signer", flag.ContinueOnError)
-	dir := f.String("dir", "", "directory of the log key")
-	origin := f.String("origin", "", "name of a new log; one is made up if empty")
+	dir := f.String("dir", "", "签名密钥所在目录（目录只应本进程可读）")
+	origin := f.String("origin", "", "新建日志时的名称（origin）；不填则自动取名")
+	socket := f.String("socket", "", "供多台服务器共用的 Unix 套接字路径；不填则只服务于启动它的进程")
 	if err := f.Parse(args); err != nil {
 		return 2
 	}
-	if *dir == "" {
-		fmt.Fprintln(os.Stderr, "signer: --dir is missing")
+	if *dir == "" || f.NArg() > 0 {
+		fmt.Fprintln(os.Stderr, "signer: 须给出 --dir；用法：zhizheng signer --dir 目录 [--socket 路径]，或 zhizheng signer show|rotate|retire --dir 目录")
 		return 2
 	}
-	signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	s, err := Open(context.Background(), *dir, *origin)
+	ctx, stop := context.Background(), func() {}
+	if *socket == "" {
+		signal.Ignore(syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	} else {
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	}
+	defer stop()
+	s, err := openWith(ctx, *dir, Options{Origin: *origin}, at)
 	if err != nil {
-		_ = json.NewEncoder(os.Stdout).Encode(answer{Error: err.Error()}) // the parent reads it as the answer to its first question
+		if *socket == "" {
+			_ = json.NewEncoder(os.Stdout).Encode(answer{Error: err.Error()}) // the parent reads it as the answer to its first question
+		}
 		fmt.Fprintln(os.Stderr, "signer:", err)
 		return 1
 	}
 	defer s.Close()
-	if err := serve(s, os.Stdin, os.Stdout); err != nil {
+	closeAdmin := s.serveAdmin(ctx)
+	defer closeAdmin()
+	if *socket != "" {
+		err = s.listen(ctx, *socket)
+	} else {
+		err = s.serve(os.Stdin, os.Stdout, false)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "signer:", err)
 		return 1
 	}
 	return 0
 }
 
-func serve(s *Signer, r io.Reader, w io.Writer) error {
-	in, out := json.NewDecoder(r), json.NewEncoder(w)
-	for {
+// serve answers until the questions end. admin allows those that change keys.
+func (s *Signer) serve(r io.Reader, w io.Writer, admin bool) error {
+	in, out := bufio.NewScanner(r), json.NewEncoder(w)
+	in.Buffer(nil, maxLine)
+	for in.Scan() {
 		var q question
-		if err := in.Decode(&q); errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
+		if err := json.Unmarshal(in.Bytes(), &q); err != nil {
 			return fmt.Errorf("read request: %w", err)
 		}
-		if err := out.Encode(s.answer(q)); err != nil {
+		if err := out.Encode(s.answer(q, admin)); err != nil {
 			return fmt.Errorf("answer: %w", err)
 		}
 	}
+	if err := in.Err(); err != nil {
+		return fmt.Errorf("read request: %w", err)
+	}
+	return nil
 }
 
-func (s *Signer) answer(q question) answer {
+func (s *Signer) answer(q question, admin bool) answer {
 	ctx := context.Background()
-	if q.Sign == nil {
-		st, err := s.State(ctx)
-		if err != nil {
-			return answer{Error: err.Error()}
-		}
-		return answer{State: &st}
+	var a answer
+	var st State
+	var err error
+	switch {
+	case q.Sign != nil:
+		a.Signed, err = s.Sign(ctx, *q.Sign)
+	case (q.Rotate != nil || q.Retire != nil) && !admin:
+		err = &Refusal{"keys are changed at the signer itself"}
+	case q.Rotate != nil:
+		st, err = s.Rotate(ctx, *q.Rotate, nil)
+		a.State = &st
+	case q.Retire != nil:
+		st, err = s.Retire(ctx, *q.Retire)
+		a.State = &st
+	default:
+		st, err = s.State(ctx)
+		a.State = &st
 	}
-	signed, err := s.Sign(ctx, *q.Sign)
 	var no *Refusal
 	switch {
 	case errors.As(err, &no):
@@ -92,7 +131,34 @@ func (s *Signer) answer(q question) answer {
 	case err != nil:
 		return answer{Error: err.Error()}
 	}
-	return answer{Signed: signed}
+	return a
+}
+
+// fault is the error an answer tells, nil if none.
+func (a answer) fault() error {
+	switch {
+	case a.Refused != "":
+		return &Refusal{a.Refused}
+	case a.Error != "":
+		return fmt.Errorf("signer: %s", a.Error)
+	}
+	return nil
+}
+
+// ask is one question and its answer.
+func ask(w io.Writer, r *bufio.Reader, q question) (answer, error) {
+	b, err := json.Marshal(q)
+	if err != nil {
+		return answer{}, err
+	}
+	// A child that failed to open its directory has answered already and closed its stdin: read before giving up.
+	_, werr := w.Write(append(b, '\n'))
+	line, err := r.ReadBytes('\n')
+	if err != nil {
+		return answer{}, errors.Join(werr, err)
+	}
+	var a answer
+	return a, json.Unmarshal(line, &a)
 }
 
 // Process is the client of a signer child. It starts the child when first asked, and again if it died.
@@ -160,7 +226,7 @@ func (p *Process) ask(ctx context.Context, q question) (answer, error) {
 	c := p.child
 	go func() {
 		var r reply
-		r.a, r.err = c.ask(q)
+		r.a, r.err = ask(c.in, c.out, q)
 		got <- r
 	}()
 	var r reply
@@ -175,31 +241,7 @@ func (p *Process) ask(ctx context.Context, q question) (answer, error) {
 	if r.err != nil {
 		return answer{}, fmt.Errorf("ask signer: %w", errors.Join(r.err, p.stop(true)))
 	}
-	if r.a.Refused != "" {
-		return answer{}, &Refusal{r.a.Refused}
-	}
-	if r.a.Error != "" {
-		return answer{}, fmt.Errorf("signer: %s", r.a.Error)
-	}
-	return r.a, nil
-}
-
-func (c *child) ask(q question) (answer, error) {
-	b, err := json.Marshal(q)
-	if err != nil {
-		return answer{}, err
-	}
-	// A child that failed to open its directory has answered already and closed its stdin: read before giving up.
-	_, werr := c.in.Write(append(b, '\n'))
-	line, err := c.out.ReadBytes('\n')
-	if err != nil {
-		return answer{}, errors.Join(werr, err)
-	}
-	var a answer
-	if err := json.Unmarshal(line, &a); err != nil {
-		return answer{}, err
-	}
-	return a, nil
+	return r.a, r.a.fault()
 }
 
 func (p *Process) start() error {
@@ -234,19 +276,4 @@ func (p *Process) stop(kill bool) error {
 		return nil
 	}
 	return c.cmd.Wait()
-}
-
-// vkeyOf derives the verifier key from a note signer key (PRIVATE+KEY+name+hash+base64(algorithm ‖ seed)).
-func vkeyOf(skey string) (string, error) {
-	bad := errors.New("the key file is damaged")
-	parts := strings.SplitN(strings.TrimSpace(skey), "+", 5)
-	if len(parts) != 5 {
-		return "", bad
-	}
-	raw, err := base64.StdEncoding.DecodeString(parts[4])
-	if err != nil || len(raw) != 1+ed25519.SeedSize || raw[0] != 1 {
-		return "", bad
-	}
-	pub := ed25519.NewKeyFromSeed(raw[1:]).Public().(ed25519.PublicKey)
-	return note.NewEd25519VerifierKey(parts[2], pub)
 }

@@ -1,20 +1,19 @@
-// Package signer owns the log's private key and the memory of what it signed. It promises that a signature leaves it only for a
+// Package signer owns the log's private keys and the memory of what they signed. It promises that a signature leaves it only for a
 // checkpoint that continues the last one it signed, and that this memory is on disk before the signature is out: a restored or
 // forked database can't get two histories signed. It never reads the database; whoever asks brings the proof.
 //
-// Read signer.go for the rule, process.go for the child process and its client.
+// Read signer.go for the rule, keys.go for where keys lie and how one replaces another, process.go for the child process and its
+// client, socket.go for the signer that several servers share.
 package signer
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
+	"crypto"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -26,16 +25,18 @@ import (
 
 // The files in the signer's directory, all of mode 0600.
 const (
-	keyFile   = "log.key"    // note signer key
-	stateFile = "log.signed" // note body of the last checkpoint signed
+	keyFile   = "log.key"    // note signer key, the first
+	listFile  = "log.keys"   // which keys there are; absent while the first is the only one
+	stateFile = "log.signed" // note body of the last checkpoint signed; one memory, however many keys sign
 	lockFile  = "log.lock"
 )
 
 // State is what a signer is and where it stands.
 type State struct {
-	VKey string     // C2SP verifier key, its name is the origin
+	VKey string     // C2SP verifier key, the newest; its name is the origin
 	Size int64      // of the last checkpoint signed, 0 before the first
 	Root chain.Hash // of the same
+	Keys []Key      // all there ever were, oldest first; those not retired sign
 }
 
 // Request asks for a checkpoint. Proof shows that the last signed tree is the beginning of this one.
@@ -45,45 +46,66 @@ type Request struct {
 	Proof []chain.Hash
 }
 
-// Refusal is a request that contradicts what was signed before. Asking again won't help.
+// Refusal is a request that contradicts what was signed before, or a change of keys that would break what was promised. Asking again
+// won't help.
 type Refusal struct{ Reason string }
 
 func (r *Refusal) Error() string { return "signer refuses: " + r.Reason }
+
+// Options of OpenWith.
+type Options struct {
+	Origin string          // name of the log when its first key is made; "" makes one up
+	Keys   []crypto.Signer // Ed25519 keys held elsewhere, in a security module; the first opening without any key takes the first of them
+}
 
 // Signer signs in this process. It holds a lock on its directory until Close.
 type Signer struct {
 	mu    sync.Mutex
 	dir   string
-	key   note.Signer
+	keys  []Key         // all there ever were
+	sign  []note.Signer // of those that aren't retired, in their order
 	vkey  string
 	last  chain.Checkpoint
 	flock *os.File
+	at    func(step string) // tests die here
 }
 
-// Open opens the key in dir, and makes one if there is none, under that origin ("" makes one up). It waits up to ten seconds for
-// another signer to let go of dir: after a kill the old child needs a moment to notice.
+// Open is OpenWith for keys that lie in dir.
 func Open(ctx context.Context, dir, origin string) (*Signer, error) {
+	return OpenWith(ctx, dir, Options{Origin: origin})
+}
+
+// OpenWith opens the keys of dir, and makes one if there is none. It waits up to ten seconds for another signer to let go of dir: after
+// a kill the old child needs a moment to notice.
+func OpenWith(ctx context.Context, dir string, o Options) (*Signer, error) {
+	return openWith(ctx, dir, o, func(string) {})
+}
+
+func openWith(ctx context.Context, dir string, o Options, at func(string)) (*Signer, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open signer: %w", err)
 	}
-	f, err := lock(ctx, filepath.Join(dir, lockFile))
+	f, err := lock(ctx, filepath.Join(dir, lockFile), 10*time.Second)
 	if err != nil {
 		return nil, err
 	}
-	s := &Signer{dir: dir, flock: f}
-	if err := s.load(origin); err != nil {
+	s := &Signer{dir: dir, flock: f, at: at}
+	if err := s.load(o); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("open signer: %w", err)
 	}
 	return s, nil
 }
 
-func lock(ctx context.Context, path string) (*os.File, error) {
+// ErrBusy says that another signer holds the directory.
+var ErrBusy = errors.New("another signer holds it")
+
+func lock(ctx context.Context, path string, patience time.Duration) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open signer: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -95,36 +117,40 @@ func lock(ctx context.Context, path string) (*os.File, error) {
 		select {
 		case <-ctx.Done():
 			f.Close()
-			return nil, fmt.Errorf("open signer: another signer holds %s: %w", path, err)
+			return nil, fmt.Errorf("open signer: %s: %w: %w", path, ErrBusy, err)
 		case <-tick.C:
 		}
 	}
 }
 
-func (s *Signer) load(origin string) error {
-	_, err := os.Stat(filepath.Join(s.dir, keyFile))
-	if errors.Is(err, fs.ErrNotExist) {
-		err = s.create(origin)
+func (s *Signer) load(o Options) error {
+	there := false
+	for _, name := range []string{keyFile, listFile} {
+		if _, err := os.Stat(filepath.Join(s.dir, name)); err == nil {
+			there = true
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
-	if err != nil {
+	if !there {
+		if err := s.create(o); err != nil {
+			return err
+		}
+	}
+	if err := s.read(); err != nil {
 		return err
 	}
-	return s.read()
+	return s.hold(o.Keys)
 }
 
-// read reads key and memory.
+// read reads which keys there are, and the memory.
 func (s *Signer) read() error {
-	skey, err := os.ReadFile(filepath.Join(s.dir, keyFile))
-	if err != nil {
-		return fmt.Errorf("read log key: %w", err)
-	}
-	if s.key, err = note.NewSigner(strings.TrimSpace(string(skey))); err != nil {
-		return errors.New("the key file is damaged") // the cause may quote it
-	}
-	if s.vkey, err = vkeyOf(string(skey)); err != nil {
+	var err error
+	if s.keys, err = readKeys(s.dir); err != nil {
 		return err
 	}
-	// A key without its memory could be made to sign a second history, so its absence is no fresh start.
+	s.vkey = s.keys[len(s.keys)-1].VKey
+	// Keys without their memory could be made to sign a second history, so its absence is no fresh start.
 	text, err := os.ReadFile(filepath.Join(s.dir, stateFile))
 	if err != nil {
 		return fmt.Errorf("read what was signed last: %w", err)
@@ -132,42 +158,28 @@ func (s *Signer) read() error {
 	if s.last, err = chain.ParseCheckpoint(string(text)); err != nil {
 		return fmt.Errorf("read what was signed last: %w", err)
 	}
-	if s.last.Origin != s.key.Name() {
-		return fmt.Errorf("the last checkpoint is of %q, the key of %q", s.last.Origin, s.key.Name())
+	v, err := note.NewVerifier(s.vkey)
+	if err != nil {
+		return fmt.Errorf("read log keys: %w", err)
+	}
+	if s.last.Origin != v.Name() {
+		return fmt.Errorf("the last checkpoint is of %q, the key of %q", s.last.Origin, v.Name())
 	}
 	return nil
 }
 
-// create makes the key. The state comes first: a crash in between leaves a state without a key, which has signed nothing.
-func (s *Signer) create(origin string) error {
-	if origin == "" {
-		var b [4]byte
-		_, _ = rand.Read(b[:]) // never fails since Go 1.24
-		origin = "zhizheng.local/" + hex.EncodeToString(b[:])
-	}
-	skey, _, err := note.GenerateKey(rand.Reader, origin)
-	if err != nil {
-		return fmt.Errorf("make log key: %w", err)
-	}
-	if _, err := note.NewSigner(skey); err != nil {
-		return fmt.Errorf("make log key: origin %q is no key name", origin)
-	}
-	empty := chain.Edge{}
-	start := chain.Checkpoint{Origin: origin, Root: empty.Root()}
-	if err := writeFile(filepath.Join(s.dir, stateFile), []byte(start.Text())); err != nil {
-		return err
-	}
-	return writeFile(filepath.Join(s.dir, keyFile), []byte(skey+"\n"))
-}
-
-// State tells the key and the last signed tree.
+// State tells the keys and the last signed tree.
 func (s *Signer) State(context.Context) (State, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return State{VKey: s.vkey, Size: s.last.Size, Root: s.last.Root}, nil
+	return s.state(), nil
 }
 
-// Sign gives the signed note of a checkpoint that continues the last one.
+func (s *Signer) state() State {
+	return State{VKey: s.vkey, Size: s.last.Size, Root: s.last.Root, Keys: append([]Key(nil), s.keys...)}
+}
+
+// Sign gives the signed note of a checkpoint that continues the last one, with a signature of each key that isn't retired.
 func (s *Signer) Sign(_ context.Context, r Request) ([]byte, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -177,18 +189,20 @@ func (s *Signer) Sign(_ context.Context, r Request) ([]byte, error) {
 	if err := chain.CheckConsistency(r.Proof, s.last.Size, s.last.Root, r.Size, r.Root); err != nil {
 		return nil, &Refusal{fmt.Sprintf("a tree of %d does not continue the signed one of %d: %v", r.Size, s.last.Size, err)}
 	}
-	c := chain.Checkpoint{Origin: s.key.Name(), Size: r.Size, Root: r.Root}
+	c := chain.Checkpoint{Origin: s.last.Origin, Size: r.Size, Root: r.Root}
 	if c != s.last {
 		// Crash after this line: the tree counts as signed although nobody has the signature. The next request signs it again.
-		if err := writeFile(filepath.Join(s.dir, stateFile), []byte(c.Text())); err != nil {
+		if err := s.writeFile(stateFile, []byte(c.Text())); err != nil {
 			return nil, err
 		}
 		s.last = c
 	}
-	signed, err := note.Sign(&note.Note{Text: c.Text()}, s.key)
+	s.at("remembered")
+	signed, err := note.Sign(&note.Note{Text: c.Text()}, s.sign...)
 	if err != nil {
 		return nil, fmt.Errorf("sign checkpoint: %w", err)
 	}
+	s.at("signed")
 	return signed, nil
 }
 
@@ -196,32 +210,38 @@ func (s *Signer) Sign(_ context.Context, r Request) ([]byte, error) {
 func (s *Signer) Close() error { return s.flock.Close() }
 
 // writeFile replaces a file so that after a crash either the old or the new content is there, whole.
-func writeFile(path string, b []byte) error {
+func (s *Signer) writeFile(name string, b []byte) error {
+	path := filepath.Join(s.dir, name)
 	tmp := path + ".new"
 	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+		return fmt.Errorf("write %s: %w", name, err)
 	}
+	s.at("begun " + name)
 	_, err = f.Write(b)
 	if err == nil {
+		s.at("written " + name)
 		err = f.Sync()
 	}
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}
 	if err == nil {
+		s.at("synced " + name)
 		err = os.Rename(tmp, path)
 	}
 	if err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+		return fmt.Errorf("write %s: %w", name, err)
 	}
-	d, err := os.Open(filepath.Dir(path))
+	s.at("renamed " + name)
+	d, err := os.Open(s.dir)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+		return fmt.Errorf("write %s: %w", name, err)
 	}
 	defer d.Close()
 	if err := d.Sync(); err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+		return fmt.Errorf("write %s: %w", name, err)
 	}
+	s.at("kept " + name)
 	return nil
 }

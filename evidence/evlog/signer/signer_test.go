@@ -18,7 +18,7 @@ import (
 // The test binary is its own signer child.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "signer" {
-		os.Exit(signer.Main(os.Args[2:]))
+		os.Exit(signer.MainDying(os.Args[2:], dieAt(os.Getenv("ZZ_TEST_DIE_AT"))))
 	}
 	os.Exit(m.Run())
 }

@@ -1516,7 +1516,17 @@ export interface components {
         };
         LogState: {
             origin: string;
+            /** @description The newest key */
             vkey: string;
+            /** @description The keys that sign, oldest first; two while one replaces the other */
+            vkeys: string[];
+            /**
+             * Format: int64
+             * @description Leaves in the locked copy in the object store; absent without one
+             */
+            copied_size?: number;
+            /** Format: date-time */
+            copied_at?: string;
             /**
              * Format: int64
              * @description Leaves in the database

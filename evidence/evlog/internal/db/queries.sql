@@ -150,3 +150,23 @@ limit 1;
 
 -- name: Cosignatures :many
 select size, witness, key_hash, line, at from log_cosignature order by size, witness, key_hash;
+-- name: Mirror :one
+select size, at from log_mirror where one;
+
+-- name: ClaimMirror :many
+-- One replica an interval; the claim of one that died ends by itself.
+update log_mirror set claimed = now() where one and claimed <= now() - make_interval(secs => sqlc.arg(seconds)::double precision)
+returning size;
+
+-- name: UpdateMirror :exec
+update log_mirror set size = sqlc.arg(size), at = sqlc.arg(at) where one and size < sqlc.arg(size);
+
+
+-- name: Erase :one
+select zz_erase(sqlc.arg(seqs)::bigint[])::bigint as gone;
+
+-- name: UnrecordedErasures :many
+select e.seq from log_entry e
+left join log_payload p using (seq)
+where e.key >= 'recovered/' and e.key < 'recovered0' and p.seq is null
+order by e.seq;

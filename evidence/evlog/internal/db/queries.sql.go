@@ -89,6 +89,32 @@ func (q *Queries) CheckpointsBefore(ctx context.Context, arg CheckpointsBeforePa
 	return items, nil
 }
 
+const claimMirror = `-- name: ClaimMirror :many
+update log_mirror set claimed = now() where one and claimed <= now() - make_interval(secs => $1::double precision)
+returning size
+`
+
+// One replica an interval; the claim of one that died ends by itself.
+func (q *Queries) ClaimMirror(ctx context.Context, seconds float64) ([]int64, error) {
+	rows, err := q.db.Query(ctx, claimMirror, seconds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []int64{}
+	for rows.Next() {
+		var size int64
+		if err := rows.Scan(&size); err != nil {
+			return nil, err
+		}
+		items = append(items, size)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const cosignatures = `-- name: Cosignatures :many
 select size, witness, key_hash, line, at from log_cosignature order by size, witness, key_hash
 `
@@ -558,6 +584,17 @@ func (q *Queries) EntryBytes(ctx context.Context, arg EntryBytesParams) ([][]byt
 	return items, nil
 }
 
+const erase = `-- name: Erase :one
+select zz_erase($1::bigint[])::bigint as gone
+`
+
+func (q *Queries) Erase(ctx context.Context, seqs []int64) (int64, error) {
+	row := q.db.QueryRow(ctx, erase, seqs)
+	var gone int64
+	err := row.Scan(&gone)
+	return gone, err
+}
+
 const head = `-- name: Head :one
 select size, edge from log_head where one
 `
@@ -809,6 +846,22 @@ func (q *Queries) LockPublisher(ctx context.Context) (LockPublisherRow, error) {
 	return i, err
 }
 
+const mirror = `-- name: Mirror :one
+select size, at from log_mirror where one
+`
+
+type MirrorRow struct {
+	Size int64
+	At   *time.Time
+}
+
+func (q *Queries) Mirror(ctx context.Context) (MirrorRow, error) {
+	row := q.db.QueryRow(ctx, mirror)
+	var i MirrorRow
+	err := row.Scan(&i.Size, &i.At)
+	return i, err
+}
+
 const publisher = `-- name: Publisher :one
 select size, root, note, at from log_publisher where one
 `
@@ -949,6 +1002,33 @@ func (q *Queries) TilesOfLevel(ctx context.Context, arg TilesOfLevelParams) ([]T
 	return items, nil
 }
 
+const unrecordedErasures = `-- name: UnrecordedErasures :many
+select e.seq from log_entry e
+left join log_payload p using (seq)
+where e.key >= 'recovered/' and e.key < 'recovered0' and p.seq is null
+order by e.seq
+`
+
+func (q *Queries) UnrecordedErasures(ctx context.Context) ([]int64, error) {
+	rows, err := q.db.Query(ctx, unrecordedErasures)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []int64{}
+	for rows.Next() {
+		var seq int64
+		if err := rows.Scan(&seq); err != nil {
+			return nil, err
+		}
+		items = append(items, seq)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const updateHead = `-- name: UpdateHead :exec
 update log_head set size = $1, edge = $2 where one
 `
@@ -960,6 +1040,20 @@ type UpdateHeadParams struct {
 
 func (q *Queries) UpdateHead(ctx context.Context, arg UpdateHeadParams) error {
 	_, err := q.db.Exec(ctx, updateHead, arg.Size, arg.Edge)
+	return err
+}
+
+const updateMirror = `-- name: UpdateMirror :exec
+update log_mirror set size = $1, at = $2 where one and size < $1
+`
+
+type UpdateMirrorParams struct {
+	Size int64
+	At   *time.Time
+}
+
+func (q *Queries) UpdateMirror(ctx context.Context, arg UpdateMirrorParams) error {
+	_, err := q.db.Exec(ctx, updateMirror, arg.Size, arg.At)
 	return err
 }
 
