@@ -15,6 +15,7 @@ import (
 func TestSchedule(t *testing.T) {
 	c := testcounty.New(t)
 	c.Seals("a.mp4", []byte("a"))
+	reread(t, c.Audit) // so that no first reading comes in between; years ago by the clock below
 	k := newClock()
 	k.at = time.Date(2031, 5, 6, 18, 59, 0, 0, time.UTC) // 02:59 of the 7th
 	starts := func(wantLog, wantCanary, wantReread int) {
@@ -25,7 +26,7 @@ func TestSchedule(t *testing.T) {
 			s, _ := service(c, func(o *audit.Options) {
 				o.Now, o.Sleep = k.now, func(ctx context.Context, _ time.Duration) error { <-ctx.Done(); return ctx.Err() }
 				o.LogDaily, o.LogAt, o.CanaryEvery, o.RereadEvery = true, 3*time.Hour, 15*time.Minute, 100*24*time.Hour
-				o.KeepRuns = 1000 * 24 * time.Hour
+				o.KeepRuns = 100 * 365 * 24 * time.Hour
 			})
 			go func() { ended <- s.Run(ctx) }()
 		}
@@ -55,16 +56,16 @@ func TestSchedule(t *testing.T) {
 			t.Errorf("at %s: %v, %d runs in all, want %d, %d and %d", k.now(), got, len(runs), wantLog, wantCanary, wantReread)
 		}
 	}
-	starts(1, 1, 1) // the first start, and the slot of the day before was missed; sealed years before by this clock
-	starts(1, 1, 1)
+	starts(1, 1, 2) // the first start, and the slot of the day before was missed; nothing was read for years
+	starts(1, 1, 2)
 	k.at = k.at.Add(2 * time.Minute) // past 03:00
-	starts(2, 1, 1)
+	starts(2, 1, 2)
 	k.at = k.at.Add(14 * time.Minute)
-	starts(2, 2, 1)
+	starts(2, 2, 2)
 	k.at = k.at.Add(99 * 24 * time.Hour)
-	starts(3, 3, 1)
+	starts(3, 3, 2)
 	k.at = k.at.Add(25 * time.Hour)
-	starts(4, 4, 2)
+	starts(4, 4, 3)
 	// Old runs are swept, but for the latest of a kind; their leaves stay.
 	swept, _ := service(c, func(o *audit.Options) {
 		o.Now = func() time.Time { return k.now().Add(time.Hour) }
