@@ -167,7 +167,7 @@ func (s *Server) bundleInput(ctx context.Context, f cases.File) (in bundle.Input
 	}
 	var page bytes.Buffer
 	err = bundleIndex.ExecuteTemplate(&page, "bundle.html", map[string]any{"Case": f, "Items": in.Items, "VKey": in.VKey, "Origin": s.Log.Origin(),
-		"Quorum": quorum, "Now": time.Now(), "Actor": authority.ActorFrom(ctx).Name, "Demo": s.Demo})
+		"Quorum": quorum, "Chains": in.Chains, "Now": time.Now(), "Actor": authority.ActorFrom(ctx).Name, "Demo": s.Demo})
 	in.Index = page.Bytes()
 	return in, err
 }

@@ -124,7 +124,11 @@ func (s *Server) signerRuns(ctx context.Context, k *signerShown) (bundle.Key, []
 		for j+1 < len(at) && at[j+1]-at[j] <= maxBetween {
 			j++
 		}
-		leaves, err := s.Log.SubjectBetween(ctx, ingest.KeySubject(k.keyID), at[i], at[j])
+		last := at[j]
+		if j == len(at)-1 {
+			last += maxBetween // on to the newest: what arrived late lies there
+		}
+		leaves, err := s.Log.SubjectBetween(ctx, ingest.KeySubject(k.keyID), at[i], last)
 		if err != nil {
 			return out, nil, err
 		}

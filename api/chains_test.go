@@ -193,7 +193,7 @@ func TestBundleShowsWhatIsMissing(t *testing.T) {
 	if k := doc.Keys[0]; len(k.Closed) != 0 || len(k.Gaps) != 1 || k.Gaps[0] != (bundle.Gap{Epoch: 1, First: 4, Last: 6, Before: 3, After: 7, Proven: true}) || k.State == nil || !k.State.Closing {
 		t.Fatalf("%+v", k)
 	}
-	if !said(rep, "记录仪 "+serial+" 的第 4–6 段影像从未到达：介于第 3 段与第 7 段之间；该密钥的全部册页在此") || !said(rep, "证据 5：指纹于") || !said(rep, "签名收尾：至此共 8 段") {
+	if !said(rep, "记录仪 "+serial+" 的第 4–6 段影像从未到达：介于第 3 段与第 7 段之间；该密钥从登记起到所示末页的册页全部在此") || !said(rep, "证据 5：指纹于") || !said(rep, "签名收尾：至此共 8 段") {
 		t.Fatalf("%q", rep.Missing)
 	}
 	// One exhibit: the gap's other edge is disclosed, the rest stays closed and is said to be.

@@ -668,15 +668,13 @@ func (s *Service) Around(ctx context.Context, manifestKey string, keyID []byte) 
 	if err != nil {
 		return a, fmt.Errorf("read manifest: %w", err)
 	}
-	first, last := m.Counter, m.Counter
+	first, last := int64(1), m.Counter
 	b, err := q.Before(ctx, db.BeforeParams{KeyID: m.KeyID, Epoch: m.Epoch, Counter: m.Counter})
 	switch {
 	case err == nil:
 		a.Before, first = &Edge{b.LogKey, evidence.ID(b.EvidenceID), b.Counter != m.Counter-1}, b.Counter
 	case !errors.Is(err, pgx.ErrNoRows):
 		return a, fmt.Errorf("read a neighbour: %w", err)
-	default:
-		first = 1
 	}
 	n, err := q.After(ctx, db.AfterParams{KeyID: m.KeyID, Epoch: m.Epoch, Counter: m.Counter})
 	switch {

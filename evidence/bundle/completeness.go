@@ -73,7 +73,8 @@ type Gap struct {
 	Last   uint64 `json:"last"`
 	Before uint64 `json:"before"` // the nearest counters that are there; 0 at the chain's ends
 	After  uint64 `json:"after"`
-	// Proven: the whole chain of the key lies here, up to its newest state or leaf shown, and nothing of it is closed.
+	// Proven: the key's chain in the log lies here from its enrolment to the last leaf shown, and no manifest of it is closed. What came
+	// after that leaf no chain can show.
 	Proven bool `json:"proven"`
 }
 
@@ -413,7 +414,7 @@ func (t *teller) sentences(k Key, f told) []string {
 			text += fmt.Sprintf("：介于第 %d 段与第 %d 段之间", g.Before, g.After)
 		}
 		if g.Proven {
-			text += "；该密钥的全部册页在此，逐页相接。"
+			text += "；该密钥从登记起到所示末页的册页全部在此，逐页相接。"
 		} else {
 			text += fmt.Sprintf("；所示册页逐页相接，其中 %d 份清单属于其他案件，不公开内容，其计数为平台陈述。", f.closed)
 		}

@@ -40,15 +40,15 @@ export function GapState({ g }: { g: Gap }) {
   return <span className="status bad"><DisconnectOutlined />{t("缺失")}</span>;
 }
 
-function Beside({ c, which }: { c?: Clip; which: ReactNode }) {
+function Beside({ c, which, short }: { c?: Clip; which: ReactNode; short?: boolean }) {
   const { t } = useTranslation();
   if (!c) return <span className="dim">{which}</span>;
-  const name = c.file_name ?? t("计数 {{n}}", { n: c.counter });
+  const name = (short ? undefined : c.file_name) ?? t("计数 {{n}}", { n: c.counter });
   return c.evidence_id ? <Link to="/evidence/$id" params={{ id: c.evidence_id }} search={{}}>{name}</Link> : <>{name}</>;
 }
 
 /** One gap, hatched, its counters written in it. */
-export function GapBand({ g, device, acts = true }: { g: Gap; device?: string; acts?: boolean }) {
+export function GapBand({ g, device, acts = true, short }: { g: Gap; device?: string; acts?: boolean; short?: boolean }) {
   const { t } = useTranslation();
   const may = useMay();
   const [ask, setAsk] = useState(false);
@@ -58,7 +58,7 @@ export function GapBand({ g, device, acts = true }: { g: Gap; device?: string; a
       <b className="gapno">{late ? <CheckCircleOutlined aria-hidden /> : <DisconnectOutlined aria-hidden />} {late ? t("曾缺 {{n}}", { n: counters(g) }) : t("缺失 {{n}}", { n: counters(g) })}</b>
       <span className="grow">
         {late ? t("{{n}} 个计数已于 {{time}} 到齐", { n: count(g.last - g.first + 1), time: dateTime(g.closed_at) }) : t("{{n}} 个计数从未到达", { n: count(g.missing) })}
-        {" · "}<Beside c={g.before} which={t("链的开头")} /> {t("与")} <Beside c={g.after} which={t("之后尚无")} /> {t("之间")}
+        {" · "}<Beside c={g.before} which={t("链的开头")} short={short} /> {t("与")} <Beside c={g.after} which={t("之后尚无")} short={short} /> {t("之间")}
         {!late && <> · {t("由签名链确认（非推断）")}</>}
         {g.reason && <span className="sub"> · {t("说明：{{r}}", { r: g.reason })}{g.explained_by ? ` —— ${g.explained_by} ${dateTime(g.explained_at)}` : ""} <LeafLink index={g.leaf_index} /></span>}
       </span>
@@ -105,8 +105,8 @@ function InferredLine({ g }: { g: Inferred }) {
 
 export function TailText({ tail }: { tail: Schemas["ChainTail"] }) {
   const { t } = useTranslation();
-  if (!tail.at) return <span className="status warn"><QuestionCircleOutlined />{t("已知签到第 {{n}} 份，没有签名状态；之后不得而知", { n: count(tail.counter) })}</span>;
-  return <span className="status">{tail.closing ? <CheckCircleOutlined /> : <ClockCircleOutlined />}{tail.closing ? t("{{time}} 签名收尾：共 {{n}} 份；之后不得而知", { n: count(tail.counter), time: dateTime(tail.at) }) : t("{{time}} 签名：共 {{n}} 份；之后不得而知", { n: count(tail.counter), time: dateTime(tail.at) })}</span>;
+  if (!tail.at) return <span className="warn"><QuestionCircleOutlined /> {t("已知签到第 {{n}} 份，没有签名状态；之后不得而知", { n: count(tail.counter) })}</span>;
+  return <span>{tail.closing ? <CheckCircleOutlined /> : <ClockCircleOutlined />} {tail.closing ? t("{{time}} 签名收尾：共 {{n}} 份；之后不得而知", { n: count(tail.counter), time: dateTime(tail.at) }) : t("{{time}} 签名：共 {{n}} 份；之后不得而知", { n: count(tail.counter), time: dateTime(tail.at) })}</span>;
 }
 
 function KeyCard({ k, device }: { k: Key; device: string }) {
@@ -175,10 +175,10 @@ function Side({ clip, gap, inferred, end, device }: { clip?: Clip; gap?: Gap; in
   const { t } = useTranslation();
   return (
     <>
-      {clip && <span className="status good"><CheckCircleOutlined />{t("计数 {{n}} 已到", { n: clip.counter })} <Beside c={clip} which="" /></span>}
-      {gap && <GapBand g={gap} device={device} acts={gap.state !== "closed"} />}
+      {clip && <div className="row wrap"><span className="status good"><CheckCircleOutlined />{t("计数 {{n}} 已到", { n: clip.counter })}</span>{clip.evidence_id && clip.file_name && <span className="cut" title={clip.file_name}><Beside c={clip} which="" /></span>}</div>}
+      {gap && <GapBand g={gap} device={device} acts={gap.state !== "closed"} short />}
       {!clip && !gap && <span className="dim">{end}</span>}
-      {inferred && <InferredLine g={inferred} />}
+      {inferred && <div className="sub"><QuestionCircleOutlined aria-hidden /> {t("推断缺失 {{n}}", { n: span(inferred.first, inferred.last) })} · {t("只由文件名推断，不是证据")}</div>}
     </>
   );
 }
