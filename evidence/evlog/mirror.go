@@ -42,9 +42,6 @@ func checkpointKey(size int64) string { return fmt.Sprintf("%s%019d", checkpoint
 
 // mirror keeps the copy until ctx ends.
 func (l *Log) mirror(ctx context.Context) {
-	if l.vault == nil {
-		return
-	}
 	tick := time.NewTicker(l.minute)
 	defer tick.Stop()
 	for {
@@ -62,7 +59,7 @@ func (l *Log) mirror(ctx context.Context) {
 // copyOut brings the store up to the latest checkpoint, if no other replica is at it or was less than a minute ago. Crash or failure
 // anywhere: the next run finds the objects that were written, compares them and goes on.
 func (l *Log) copyOut(ctx context.Context) (copied int64, err error) {
-	if l.Halted() != "" {
+	if l.vault == nil || l.Halted() != "" {
 		return 0, nil
 	}
 	if !l.asked.Load() {

@@ -18,9 +18,11 @@ import (
 // Run publishes checkpoints until ctx ends: soon after an append, at most one an interval, and only when the tree grew. Errors are
 // logged and tried again at the next interval; a contradiction halts the log, see Halted.
 func (l *Log) Run(ctx context.Context) error {
-	var copies sync.WaitGroup
-	defer copies.Wait()
-	copies.Go(func() { l.mirror(ctx) })
+	if l.vault != nil {
+		var copies sync.WaitGroup
+		defer copies.Wait()
+		copies.Go(func() { l.mirror(ctx) })
+	}
 	tick := time.NewTicker(l.interval) // appends of other replicas come without a nudge
 	defer tick.Stop()
 	keys := time.NewTicker(15 * time.Second) // nobody tells us when keys change
