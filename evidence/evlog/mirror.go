@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"zhizheng/evidence/chain"
 	"zhizheng/evidence/evlog/internal/db"
 	"zhizheng/internal/blob"
@@ -304,4 +306,25 @@ func (l *Log) newestStored(ctx context.Context) (int64, error) {
 		}
 	}
 	return newest, nil
+}
+
+// NewestCheckpoint gives the signed checkpoint of the largest tree that database or store know, nil if none: for a signer that lost its
+// memory, when the log itself can't be opened. Nothing is checked; the signer knows its own signature.
+func NewestCheckpoint(ctx context.Context, pool *pgxpool.Pool, store Vault) ([]byte, error) {
+	l := &Log{pool: pool, q: db.New(pool), vault: store}
+	p, err := l.q.Publisher(ctx)
+	if err != nil {
+		return nil, pg.Away(fmt.Errorf("read last checkpoint: %w", err))
+	}
+	stored, err := l.newestStored(ctx)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case stored > p.Size:
+		return l.stored(ctx, checkpointKey(stored))
+	case p.Note == nil:
+		return nil, nil
+	}
+	return []byte(*p.Note), nil
 }
