@@ -20,9 +20,10 @@ import (
 
 // logCmd administers the evidence log from the machine itself.
 type logCmd struct {
-	Status  logStatusCmd  `cmd:"" help:"日志的大小、检查点、锁定副本、签名进程与停止原因。"`
-	Erase   logEraseCmd   `cmd:"" help:"删除册页的内容（盐与载荷），并记入日志；册页与证明不变。"`
-	Recover logRecoverCmd `cmd:"" help:"数据库恢复到旧状态后，从锁定副本补回已签发的册页。须先停止平台。"`
+	Status     logStatusCmd     `cmd:"" help:"日志的大小、检查点、锁定副本、签名进程与停止原因。"`
+	Erase      logEraseCmd      `cmd:"" help:"删除册页的内容（盐与载荷），并记入日志；册页与证明不变。"`
+	Checkpoint logCheckpointCmd `cmd:"" help:"打印数据库与锁定副本所知的最新检查点（签名文本），供签名进程找回记忆。须先停止平台。"`
+	Recover    logRecoverCmd    `cmd:"" help:"数据库恢复到旧状态后，从锁定副本补回已签发的册页。须先停止平台。"`
 }
 
 type logStatusCmd struct {
@@ -75,13 +76,27 @@ func (c *logEraseCmd) Run(ctx context.Context) error {
 	})
 }
 
-type logRecoverCmd struct {
+type logCheckpointCmd struct {
 	serviceConfig
-	From []string `help:"回执（.tlog-proof）或装有回执的文件夹：补上副本之后的册页，并找回其内容。可多次给出。" type:"existingpath" placeholder:"PATH"`
 }
 
-// Run of `zhizheng log recover`.
-func (c *logRecoverCmd) Run(ctx context.Context) error {
+// Run of `zhizheng log checkpoint`.
+func (c *logCheckpointCmd) Run(ctx context.Context) error {
+	return c.withServices(ctx, func(pool *pgxpool.Pool, svc *services) error {
+		signed, err := evlog.NewestCheckpoint(ctx, pool, svc.store)
+		if err != nil {
+			return err
+		}
+		if signed == nil {
+			return errors.New("还没有检查点")
+		}
+		_, err = os.Stdout.Write(signed)
+		return err
+	})
+}
+
+// withServices opens database and store in the place of a stopped server.
+func (c *serviceConfig) withServices(ctx context.Context, fn func(*pgxpool.Pool, *services) error) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
@@ -90,10 +105,6 @@ func (c *logRecoverCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer release()
-	others, err := disclosures(c.From)
-	if err != nil {
-		return err
-	}
 	svc := &services{}
 	defer func() { _ = svc.stop() }() // the process ends here; what matters was printed
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -105,11 +116,29 @@ func (c *logRecoverCmd) Run(ctx context.Context) error {
 		return err
 	}
 	defer pool.Close()
+	return fn(pool, svc)
+}
+
+type logRecoverCmd struct {
+	serviceConfig
+	From []string `help:"回执（.tlog-proof）或装有回执的文件夹：补上副本之后的册页，并找回其内容。可多次给出。" type:"existingpath" placeholder:"PATH"`
+}
+
+// Run of `zhizheng log recover`.
+func (c *logRecoverCmd) Run(ctx context.Context) error {
+	others, err := disclosures(c.From)
+	if err != nil {
+		return err
+	}
+	return c.withServices(ctx, func(pool *pgxpool.Pool, svc *services) error { return c.recover(ctx, pool, svc, others) })
+}
+
+func (c *logRecoverCmd) recover(ctx context.Context, pool *pgxpool.Pool, svc *services, others map[int64]chain.Disclosure) error {
 	o, err := c.logOptions(svc.store, true)
 	if err != nil {
 		return err
 	}
-	o.Logger = quiet
+	o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil)) // the reasons are printed below
 	log, err := evlog.New(pool, o)
 	if err != nil {
 		return err

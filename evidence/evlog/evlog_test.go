@@ -22,10 +22,13 @@ import (
 	"zhizheng/internal/testenv"
 )
 
-// The test binary is its own signer child.
+// The test binary is its own signer child, and its own server processes.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "signer" {
 		os.Exit(signer.Main(os.Args[2:]))
+	}
+	if j := os.Getenv(jobVariable); j != "" {
+		os.Exit(runJob(j))
 	}
 	os.Exit(m.Run())
 }

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"zhizheng/evidence/chain"
 	"zhizheng/evidence/evlog/internal/db"
 	"zhizheng/internal/blob"
@@ -42,9 +44,6 @@ func checkpointKey(size int64) string { return fmt.Sprintf("%s%019d", checkpoint
 
 // mirror keeps the copy until ctx ends.
 func (l *Log) mirror(ctx context.Context) {
-	if l.vault == nil {
-		return
-	}
 	tick := time.NewTicker(l.minute)
 	defer tick.Stop()
 	for {
@@ -62,7 +61,7 @@ func (l *Log) mirror(ctx context.Context) {
 // copyOut brings the store up to the latest checkpoint, if no other replica is at it or was less than a minute ago. Crash or failure
 // anywhere: the next run finds the objects that were written, compares them and goes on.
 func (l *Log) copyOut(ctx context.Context) (copied int64, err error) {
-	if l.Halted() != "" {
+	if l.vault == nil || l.Halted() != "" {
 		return 0, nil
 	}
 	if !l.asked.Load() {
@@ -307,4 +306,25 @@ func (l *Log) newestStored(ctx context.Context) (int64, error) {
 		}
 	}
 	return newest, nil
+}
+
+// NewestCheckpoint gives the signed checkpoint of the largest tree that database or store know, nil if none: for a signer that lost its
+// memory, when the log itself can't be opened. Nothing is checked; the signer knows its own signature.
+func NewestCheckpoint(ctx context.Context, pool *pgxpool.Pool, store Vault) ([]byte, error) {
+	l := &Log{pool: pool, q: db.New(pool), vault: store}
+	p, err := l.q.Publisher(ctx)
+	if err != nil {
+		return nil, pg.Away(fmt.Errorf("read last checkpoint: %w", err))
+	}
+	stored, err := l.newestStored(ctx)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case stored > p.Size:
+		return l.stored(ctx, checkpointKey(stored))
+	case p.Note == nil:
+		return nil, nil
+	}
+	return []byte(*p.Note), nil
 }

@@ -22,7 +22,9 @@ func (l *Log) Run(ctx context.Context) error {
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	beside.Go(func() { w.run(ctx) }) // on its own: publishing never waits for a witness
-	beside.Go(func() { l.mirror(ctx) })
+	if l.vault != nil {
+		beside.Go(func() { l.mirror(ctx) })
+	}
 	tick := time.NewTicker(l.interval) // appends of other replicas come without a nudge
 	defer tick.Stop()
 	keys := time.NewTicker(15 * time.Second) // nobody tells us when keys change

@@ -366,3 +366,46 @@ func TestKilledWhileSigning(t *testing.T) {
 	}
 	t.Logf("killed at %d steps", died)
 }
+
+// A lost memory comes back from a checkpoint that the signer itself signed; it only goes forward.
+func TestMemoryComesBack(t *testing.T) {
+	dir := t.TempDir()
+	s, stranger := open(t, dir), open(t, t.TempDir())
+	ours := treeOf("a", 20)
+	write := func(b []byte, err error) string {
+		t.Helper()
+		f := filepath.Join(t.TempDir(), "checkpoint")
+		if err == nil {
+			err = os.WriteFile(f, b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f
+	}
+	five := write(s.Sign(t.Context(), ours.request(t, 0, 5)))
+	nine := write(s.Sign(t.Context(), ours.request(t, 5, 9)))
+	other := write(stranger.Sign(t.Context(), ours.request(t, 0, 12)))
+	if out, err := adm(t, "", "remember", "--dir", dir, "--checkpoint", nine); err == nil {
+		t.Errorf("changed beside a running signer: %s", out)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []string{five, other, write([]byte("nonsense"), nil)} {
+		if out, err := adm(t, "", "remember", "--dir", dir, "--checkpoint", f); err == nil {
+			t.Errorf("%s: %s", f, out)
+		}
+	}
+	if err := os.Remove(filepath.Join(dir, "log.signed")); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := adm(t, "", "remember", "--dir", dir, "--checkpoint", nine); err != nil || !strings.Contains(out, "9 条") {
+		t.Fatalf("%v %s", err, out)
+	}
+	s = open(t, dir)
+	refused(t, s, treeOf("b", 20).request(t, 9, 10))
+	if _, err := s.Sign(t.Context(), ours.request(t, 9, 12)); err != nil {
+		t.Fatal(err)
+	}
+}
