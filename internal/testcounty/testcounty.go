@@ -76,12 +76,18 @@ type County struct {
 // New starts a county; it ends with the test. change may alter what the edge is built of.
 func New(t testing.TB, change ...func(*api.Deps)) *County {
 	t.Helper()
+	return NewWith(t, func(*evlog.Log) {}, change...)
+}
+
+// NewWith is New with something done to the log before it runs, such as setting its witnesses.
+func NewWith(t testing.TB, before func(*evlog.Log), change ...func(*api.Deps)) *County {
+	t.Helper()
 	c := &County{t: t, Store: testenv.Store(t), Officers: map[string][]string{}, database: testenv.DatabaseURL(t)}
 	var err error
 	c.Pool, err = pg.Open(t.Context(), c.database, 16)
 	c.must(err)
 	t.Cleanup(c.Pool.Close)
-	c.Log = evlogtest.Log(t, c.Pool)
+	c.Log = evlogtest.LogWith(t, c.Pool, before)
 	quiet := slog.New(slog.DiscardHandler)
 	c.Auth = authority.New(c.Pool, c.Log, authority.Options{})
 	c.Keeper = evidence.NewKeeper(c.Pool, c.Log, c.Store, nil)
