@@ -82,7 +82,9 @@ func TestExportIsWitnessed(t *testing.T) {
 	all := trust
 	all.Groups = slices.Clone(all.Groups)
 	all.Groups[0].Need = 3
-	if rep := verifyBy(t, file, all); !slices.ContainsFunc(rep.Failures, func(f bundle.Failure) bool { return strings.Contains(f.Zh, "见证未达到可信策略的门限：2/3，门限 3") }) {
+	if rep := verifyBy(t, file, all); !slices.ContainsFunc(rep.Failures, func(f bundle.Failure) bool {
+		return strings.Contains(f.Zh, "见证未达到可信策略的门限：2/3，门限 3")
+	}) {
 		t.Errorf("three of three: %+v", rep.Failures)
 	}
 	if *update {
