@@ -259,3 +259,54 @@ func TestHelpAndVersion(t *testing.T) {
 		}
 	}
 }
+
+// --trust may be a policy: then the witnesses are judged by it.
+func TestTrustingAPolicy(t *testing.T) {
+	e := unpack(t)
+	dir := filepath.Join("..", "..", "evidence", "bundle", "testdata", "v1", "witnessed")
+	e.bundle = filepath.Join(dir, "bundle.zip")
+	text, err := os.ReadFile(filepath.Join(dir, "trust.policy"))
+	must(t, err)
+	two := e.put("two.policy", text)
+	three := e.put("three.policy", bytes.Replace(text, []byte("见证方 2 "), []byte("见证方 3 "), 1))
+	vkey := e.put("log.vkey", []byte(strings.TrimPrefix(strings.SplitAfter(string(text), "\n")[0], "log ")))
+	receipt := e.put("w.tlog-proof", e.member(e.anyReceipt()))
+	for _, file := range []string{e.bundle, receipt} {
+		run(t, "--trust", two, file).wants(t, 0, "见证 2/3，达到门限 2", "All holds")
+		r := run(t, "--trust", three, file)
+		r.wants(t, 1, "见证未达到可信策略的门限：2/3，门限 3")
+		if strings.Contains(r.out, "All holds") {
+			t.Error("it says both")
+		}
+		run(t, "--trust", vkey, file).wants(t, 0, "未要求见证", "另有 2 个共签", "All holds")
+		run(t, "--trust", e.put("none.policy", []byte("quorum none\n")), file).wants(t, 2)
+		var got struct {
+			Holds   bool
+			Witness bundle.Witness
+		}
+		r = run(t, "--json", "--trust", three, file)
+		if err := json.Unmarshal([]byte(r.out), &got); err != nil || r.code != 1 || got.Holds || got.Witness.Met || got.Witness.Have != 2 || got.Witness.Need != 3 || len(got.Witness.Cosigned) != 2 {
+			t.Errorf("%v %s", err, r.out)
+		}
+	}
+	// A bit in a cosignature is found by who knows the log's key alone.
+	b, err := os.ReadFile(receipt)
+	must(t, err)
+	b[len(b)-20] ^= 1
+	run(t, "--trust", vkey, e.put("bad.tlog-proof", b)).wants(t, 1, "✗ 回执")
+}
+
+// anyReceipt is the name of the first receipt in the bundle.
+func (e exhibit) anyReceipt() string {
+	e.t.Helper()
+	z, err := zip.OpenReader(e.bundle)
+	must(e.t, err)
+	defer z.Close()
+	for _, f := range z.File {
+		if strings.HasPrefix(f.Name, "proofs/") {
+			return f.Name
+		}
+	}
+	e.t.Fatal("no receipt")
+	return ""
+}

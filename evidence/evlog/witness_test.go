@@ -30,12 +30,11 @@ import (
 
 // bench is a court, a justice bureau and a procuratorate that witness a log, two of three needed. Each can be away.
 type bench struct {
-	t       testing.TB
-	names   []string
-	all     []*witness.Witness
-	away    []atomic.Bool
-	policy  chain.Policy
-	address []string
+	t      testing.TB
+	names  []string
+	all    []*witness.Witness
+	away   []atomic.Bool
+	policy chain.Policy
 }
 
 // newBench starts witnesses that will know the log by the vkey; hang says which of them takes questions and never answers.
@@ -205,7 +204,7 @@ func TestPublishingGoesOnWithoutWitnesses(t *testing.T) {
 	b.away[2].Store(true)
 	add(t, l, pool, viewed("a", "ev", "u"))
 	began := time.Now()
-	p, f := proven(t, l, "a", 10*time.Second)
+	p, _ := proven(t, l, "a", 10*time.Second)
 	if !p.Quorum.Met || p.Quorum.Have != 2 || time.Since(began) > 3*time.Second {
 		t.Fatalf("two of three: %+v after %s", p.Quorum, time.Since(began))
 	}
@@ -221,7 +220,7 @@ func TestPublishingGoesOnWithoutWitnesses(t *testing.T) {
 		}
 	}
 	began = time.Now()
-	p, f = proven(t, l, "b19", 10*time.Second)
+	p, f := proven(t, l, "b19", 10*time.Second)
 	if p.Quorum.Met || p.Quorum.Have != 0 || p.Quorum.Need != 2 || time.Since(began) > 5*time.Second {
 		t.Fatalf("nobody: %+v after %s", p.Quorum, time.Since(began))
 	}

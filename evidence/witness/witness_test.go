@@ -313,7 +313,7 @@ func TestWitnessesThatMisbehave(t *testing.T) {
 		"nothing":              func(http.ResponseWriter, *http.Request) {},
 		"a page":               func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>") },
 		"endless":              func(w http.ResponseWriter, _ *http.Request) { _, _ = io.Copy(w, io.LimitReader(rand.Reader, 8<<20)) },
-		"409 without a size":   func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", 409) },
+		"409 without a size":   func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusConflict) },
 		"409 for ever": func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/x.tlog.size")
 			w.WriteHeader(409)

@@ -83,6 +83,12 @@ type County struct {
 // New starts a county; it ends with the test. change may alter what the edge is built of.
 func New(t testing.TB, change ...func(*api.Deps)) *County {
 	t.Helper()
+	return NewWith(t, func(*evlog.Log) {}, change...)
+}
+
+// NewWith is New with something done to the log before it runs, such as setting its witnesses.
+func NewWith(t testing.TB, before func(*evlog.Log), change ...func(*api.Deps)) *County {
+	t.Helper()
 	c := &County{t: t, StoreOptions: testenv.StoreOptions(t), Officers: map[string][]string{}, database: testenv.DatabaseURL(t)}
 	var err error
 	c.Store, err = blob.Open(t.Context(), c.StoreOptions)
@@ -92,7 +98,7 @@ func New(t testing.TB, change ...func(*api.Deps)) *County {
 	c.must(err)
 	t.Cleanup(c.Pool.Close)
 	c.Secrets = t.TempDir()
-	c.Log = evlogtest.LogIn(t, c.Pool, c.Secrets)
+	c.Log = evlogtest.LogIn(t, c.Pool, c.Secrets, before)
 	quiet := slog.New(slog.DiscardHandler)
 	c.Auth = authority.New(c.Pool, c.Log, authority.Options{})
 	c.Keeper = evidence.NewKeeper(c.Pool, c.Log, c.Store, nil)

@@ -21,10 +21,14 @@ func Log(t testing.TB, pool *pgxpool.Pool) *evlog.Log {
 	return logIn(t, pool, t.TempDir(), func(*evlog.Log) {})
 }
 
-// LogIn is Log with the signer's key in dir.
-func LogIn(t testing.TB, pool *pgxpool.Pool, dir string) *evlog.Log {
+// LogIn is Log with the signer's key in dir, and with something done before it runs.
+func LogIn(t testing.TB, pool *pgxpool.Pool, dir string, before ...func(*evlog.Log)) *evlog.Log {
 	t.Helper()
-	return logIn(t, pool, dir, func(*evlog.Log) {})
+	return logIn(t, pool, dir, func(l *evlog.Log) {
+		for _, f := range before {
+			f(l)
+		}
+	})
 }
 
 // LogWith is Log with something done before it runs, such as setting its witnesses.
