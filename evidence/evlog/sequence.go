@@ -162,12 +162,14 @@ func (it *item) sameAs(e db.EntriesByKeysRow) (bool, error) {
 	return leaf.Kind == it.kind && leaf.Subject == it.subject && (e.Salt == nil || bytes.Equal(e.Payload, it.payload)), nil
 }
 
+const keySumSize = 8
+
 // keySum binds an idempotency key to its leaf, so that an audit finds a key that was changed in the database.
 func keySum(leaf chain.Hash, key string) []byte {
 	h := sha256.New()
 	h.Write(leaf[:])
 	h.Write([]byte(key))
-	return h.Sum(nil)[:8]
+	return h.Sum(nil)[:keySumSize]
 }
 
 func conflict(key string) error {
