@@ -242,27 +242,37 @@ func (b *logBench) walOf(ctx context.Context, batch int) (err error) {
 		}
 		return nil
 	}
-	measure := func() (wal, body int64, err error) {
-		err = owner.QueryRow(ctx, `select (pg_current_wal_insert_lsn() - '0/0')::bigint,
-			(select sum(octet_length(bytes)) from log_entry)::bigint + (select sum(octet_length(payload)) from log_payload)::bigint`).Scan(&wal, &body)
-		return wal, body, err
+	body := func() (n int64, err error) {
+		err = owner.QueryRow(ctx, `select (select sum(octet_length(bytes)) from log_entry)::bigint + (select sum(octet_length(payload)) from log_payload)::bigint`).Scan(&n)
+		return n, err
 	}
-	entries := min(40*batch*batch, 20_000)
-	entries = max(entries, 2000)
+	position := func() (n int64, err error) {
+		err = owner.QueryRow(ctx, `select (pg_current_wal_insert_lsn() - '0/0')::bigint`).Scan(&n)
+		return n, err
+	}
+	entries := max(2000, min(40*batch*batch, 20_000))
 	if err := write(entries / 4); err != nil { // some pages are there already
+		return err
+	}
+	body0, err := body() // before the checkpoint: it also settles which rows are visible, which writes pages with checksums
+	if err != nil {
 		return err
 	}
 	if _, err := owner.Exec(ctx, `checkpoint`); err != nil {
 		return err
 	}
-	wal0, body0, err := measure()
+	wal0, err := position()
 	if err != nil {
 		return err
 	}
 	if err := write(entries); err != nil {
 		return err
 	}
-	wal1, body1, err := measure()
+	wal1, err := position()
+	if err != nil {
+		return err
+	}
+	body1, err := body()
 	if err != nil {
 		return err
 	}
