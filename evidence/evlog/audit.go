@@ -3,6 +3,8 @@ package evlog
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -39,8 +41,7 @@ type AuditReport struct {
 
 // Audit reckons the whole log again from the leaves' bytes: every leaf hash, every subject's chain, every commitment, every tile, the
 // head, every checkpoint with its signature, and what the signer remembers. It reads one snapshot in pages, so it may run while
-// the log grows; it needs memory for the heads of all subjects and
-// the numbers of erased leaves.
+// the log grows; it needs memory for the heads of all subjects, the numbers of erased leaves and a few pages.
 func (l *Log) Audit(ctx context.Context) (AuditReport, error) {
 	began := l.now()
 	a := l.newAudit(signer.State{})
@@ -53,7 +54,7 @@ func (l *Log) Audit(ctx context.Context) (AuditReport, error) {
 	if a.signer, err = l.signer.State(ctx); err != nil {
 		return AuditReport{}, err
 	}
-	if err := a.run(ctx, db.New(tx)); err != nil {
+	if err := a.run(ctx, tx); err != nil {
 		return AuditReport{}, pg.Away(fmt.Errorf("audit log: %w", err))
 	}
 	a.rep.Took = l.now().Sub(began)
@@ -62,10 +63,11 @@ func (l *Log) Audit(ctx context.Context) (AuditReport, error) {
 
 // newAudit takes what the signer remembers: the tree must have had that root at that size.
 func (l *Log) newAudit(st signer.State) *audit {
-	return &audit{l: l, signer: st, heads: map[chain.SubjectID]auditHead{}, want: map[int64][]wanted{}, bare: map[int64]bool{}, named: map[int64]bool{}}
+	return &audit{l: l, signer: st, heads: map[chain.SubjectID]*auditHead{}, want: map[int64][]wanted{}, bare: map[int64]bool{}, named: map[int64]bool{}}
 }
 
-func (a *audit) run(ctx context.Context, q *db.Queries) error {
+func (a *audit) run(ctx context.Context, tx pgx.Tx) error {
+	q := db.New(tx)
 	head, err := q.Head(ctx)
 	if err != nil {
 		return err
@@ -73,7 +75,7 @@ func (a *audit) run(ctx context.Context, q *db.Queries) error {
 	if err := a.expectCheckpoints(ctx, q); err != nil {
 		return err
 	}
-	if err := a.leaves(ctx, q); err != nil {
+	if err := a.leaves(ctx, tx); err != nil {
 		return err
 	}
 	if err := a.cosignatures(ctx, q); err != nil {
@@ -204,17 +206,70 @@ func (a *audit) witnessKeys(ctx context.Context, q *db.Queries) (map[witnessKey]
 	return keys, nil
 }
 
-func (a *audit) leaves(ctx context.Context, q *db.Queries) error {
-	a.meet()
-	for {
-		rows, err := q.EntriesToAudit(ctx, db.EntriesToAuditParams{First: a.next, Most: 2048})
-		if err != nil || len(rows) == 0 {
-			return err
+// pageLeaves are read, hashed and linked at a time.
+const pageLeaves = 4096
+
+// page is a part of the log on its way through the audit.
+type page struct {
+	rows   []db.AuditRow
+	found  []reckoned
+	err    error
+	hashed chan struct{} // closed when found is complete
+}
+
+// leaves runs the leaves through three stages at once: reading them, reckoning what depends on one leaf alone, on all processors, and, in
+// their order, what depends on those before.
+func (a *audit) leaves(ctx context.Context, tx pgx.Tx) error {
+	ctx, cancel := context.WithCancel(ctx)
+	workers := runtime.GOMAXPROCS(0)
+	read := make(chan *page, workers) // bounds what is in memory
+	work := make(chan *page, workers)
+	var running sync.WaitGroup
+	defer running.Wait() // whoever owns the transaction may go on only after the last read
+	defer cancel()
+	running.Go(func() {
+		defer close(work)
+		defer close(read)
+		for next := int64(0); ; {
+			p := &page{hashed: make(chan struct{})}
+			p.rows, p.err = db.AuditPage(ctx, tx, next, pageLeaves, nil)
+			if len(p.rows) > 0 {
+				next = p.rows[len(p.rows)-1].Seq + 1
+			}
+			select {
+			case read <- p:
+			case <-ctx.Done():
+				return
+			}
+			if p.err != nil || len(p.rows) == 0 {
+				return
+			}
+			select {
+			case work <- p:
+			case <-ctx.Done():
+				return
+			}
 		}
-		for _, r := range rows {
-			a.leaf(r)
+	})
+	for range workers {
+		running.Go(func() {
+			for p := range work {
+				p.found = reckon(p.rows)
+				close(p.hashed)
+			}
+		})
+	}
+	a.meet()
+	for p := range read {
+		if p.err != nil || len(p.rows) == 0 {
+			return p.err
+		}
+		<-p.hashed
+		for i := range p.rows {
+			a.leaf(&p.rows[i], &p.found[i])
 		}
 	}
+	return ctx.Err()
 }
 
 // tiles compares what is stored with what the leaves gave. Tiles that are one too many are found by their number.

@@ -21,7 +21,7 @@ type audit struct {
 	next  int64 // index of the leaf that has to come
 	open  []chain.Hash
 	roots []tileSum // of the full tiles of level 0
-	heads map[chain.SubjectID]auditHead
+	heads map[chain.SubjectID]*auditHead
 	want  map[int64][]wanted // by size
 	found int64              // payloads
 	bare  map[int64]bool     // leaves without payload
@@ -76,54 +76,85 @@ func (a *audit) meet() {
 	delete(a.want, a.edge.Size)
 }
 
+// reckoned is what a stored leaf's own bytes give.
+type reckoned struct {
+	hash      chain.Hash
+	leaf      chain.Leaf
+	err       error // why the bytes are no leaf
+	keySum    bool
+	committed bool // salt and payload are there and what the leaf commits to
+}
+
+func reckon(rows []db.AuditRow) []reckoned {
+	all := make([]reckoned, len(rows))
+	var b []byte
+	for i, r := range rows {
+		g := &all[i]
+		b = append(append(b[:0], 0), r.Bytes...) // RFC 6962: a leaf's hash begins with 0
+		g.hash = sha256.Sum256(b)
+		b = append(append(b[:0], g.hash[:]...), r.Key...)
+		sum := sha256.Sum256(b)
+		g.keySum = string(sum[:keySumSize]) == string(r.KeySum)
+		if g.leaf, g.err = chain.DecodeLeaf(r.Bytes); g.err != nil || len(r.Salt) != chain.SaltSize {
+			continue
+		}
+		b = append(append(b[:0], r.Salt...), r.Payload...)
+		g.committed = sha256.Sum256(b) == g.leaf.Commitment
+	}
+	return all
+}
+
 // leaf takes the next stored leaf. What the tree is made of is its bytes; every other column has to agree with them.
-func (a *audit) leaf(r db.EntriesToAuditRow) {
-	where := fmt.Sprint("leaf ", r.Seq)
+func (a *audit) leaf(r *db.AuditRow, g *reckoned) {
+	where := func() string { return fmt.Sprint("leaf ", r.Seq) }
 	if r.Seq != a.next {
-		a.find(where, "其前缺%d条", r.Seq-a.next)
+		a.find(where(), "其前缺%d条", r.Seq-a.next)
 	}
 	a.next = r.Seq + 1
 	a.rep.Entries++
-	hash := chain.LeafHash(r.Bytes)
-	if string(hash[:]) != string(r.LeafHash) {
-		a.find(where, "所存哈希与字节不符")
+	if string(g.hash[:]) != string(r.LeafHash) {
+		a.find(where(), "所存哈希与字节不符")
 	}
-	if string(keySum(hash, r.Key)) != string(r.KeySum) {
-		a.find(where, "幂等键与叶不符")
+	if !g.keySum {
+		a.find(where(), "幂等键与叶不符")
 	}
-	a.edge.Append(hash)
-	if a.open = append(a.open, hash); len(a.open) == chain.TileWidth {
+	a.edge.Append(g.hash)
+	if a.open = append(a.open, g.hash); len(a.open) == chain.TileWidth {
 		a.roots = append(a.roots, sumOf(chain.Join(a.open)))
 		a.open = a.open[:0]
 	}
 	a.meet()
 
-	leaf, err := chain.DecodeLeaf(r.Bytes)
-	if err != nil {
-		a.find(where, "不是合规的叶：%v", err)
+	if g.err != nil {
+		a.find(where(), "不是合规的叶：%v", g.err)
 		return
 	}
-	if string(leaf.Subject[:]) != string(r.Subject) || int64(leaf.Counter) != r.Counter {
-		a.find(where, "所存主题或计数与字节不符")
+	if string(g.leaf.Subject[:]) != string(r.Subject) || int64(g.leaf.Counter) != r.Counter {
+		a.find(where(), "所存主题或计数与字节不符")
+	}
+	before, ok := a.heads[g.leaf.Subject]
+	if !ok {
+		before = &auditHead{}
+		a.heads[g.leaf.Subject] = before
 	}
 	var prev *chain.Leaf
-	before, ok := a.heads[leaf.Subject]
 	if ok {
 		prev = &before.leaf
 	}
-	if err := chain.Link(prev, before.hash, leaf); err != nil {
-		a.find(where, "主题链断裂：%v", err)
+	if err := chain.Link(prev, before.hash, g.leaf); err != nil {
+		a.find(where(), "主题链断裂：%v", err)
 	}
-	a.heads[leaf.Subject] = auditHead{leaf, hash}
-	switch {
-	case r.Salt == nil:
+	before.leaf, before.hash = g.leaf, g.hash
+	if r.Salt == nil {
 		a.rep.Erased++
 		a.bare[r.Seq] = true
 		return
-	case len(r.Salt) != chain.SaltSize || chain.Commitment(r.Salt, r.Payload) != leaf.Commitment:
-		a.find(where, "内容与承诺不符")
-	case leaf.Kind == chain.KindErased:
-		a.erasure(where, r.Payload)
+	}
+	switch {
+	case !g.committed:
+		a.find(where(), "内容与承诺不符")
+	case g.leaf.Kind == chain.KindErased:
+		a.erasure(where(), r.Payload)
 	}
 	a.found++
 }

@@ -129,7 +129,7 @@ func (c *Copy) Tamper(ctx context.Context, change func(tx pgx.Tx) error) (AuditR
 		return AuditReport{}, pg.Away(fmt.Errorf("change the copy: %w", err))
 	}
 	a := c.l.newAudit(signer.State{Size: c.Size, Root: c.Root})
-	if err := a.run(ctx, db.New(tx)); err != nil {
+	if err := a.run(ctx, tx); err != nil {
 		return AuditReport{}, pg.Away(fmt.Errorf("audit copy: %w", err))
 	}
 	return a.rep, nil

@@ -14,8 +14,9 @@ import (
 	"zhizheng/internal/fault"
 )
 
-// sequencing is the part of a transaction in which entries get their places and are written. It takes two round trips: what leads up to
-// the head's lock and reads under it, and what is written, with the commit if the transaction is the log's own. From the lock on
+// sequencing is the part of a transaction in which entries get their places and are written. It takes two round trips, for
+// many entries four: what leads up to the head's lock and reads under it, and what is written, with the commit if the transaction is
+// the log's own. From the lock on
 // until the transaction's end there is one order of appends, whatever process they come from.
 type sequencing struct {
 	tx     sender
@@ -26,6 +27,7 @@ type sequencing struct {
 // sender is a transaction, or the connection that it is on.
 type sender interface {
 	db.DBTX
+	Conn() *pgx.Conn
 	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
 }
 
@@ -38,6 +40,9 @@ func (l *Log) sequence(ctx context.Context, s sequencing, items []*item) (ended 
 	}
 	var b pgx.Batch
 	if len(rows.Entries.Seqs) > 0 {
+		if err := db.WriteRows(ctx, s.tx.Conn(), &rows); err != nil {
+			return false, fmt.Errorf("append to log: %w", err)
+		}
 		db.QueueWrite(&b, rows)
 		l.awaited.Store(edge.Size)
 	}
@@ -162,12 +167,14 @@ func (it *item) sameAs(e db.EntriesByKeysRow) (bool, error) {
 	return leaf.Kind == it.kind && leaf.Subject == it.subject && (e.Salt == nil || bytes.Equal(e.Payload, it.payload)), nil
 }
 
+const keySumSize = 8
+
 // keySum binds an idempotency key to its leaf, so that an audit finds a key that was changed in the database.
 func keySum(leaf chain.Hash, key string) []byte {
 	h := sha256.New()
 	h.Write(leaf[:])
 	h.Write([]byte(key))
-	return h.Sum(nil)[:8]
+	return h.Sum(nil)[:keySumSize]
 }
 
 func conflict(key string) error {

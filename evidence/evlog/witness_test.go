@@ -43,7 +43,7 @@ func newBench(t testing.TB, vkey string, carried ...string) *bench {
 	b := &bench{t: t, names: []string{"court", "justice", "procuratorate"}, away: make([]atomic.Bool, 3), policy: chain.LogPolicy(vkey)}
 	for i, name := range b.names {
 		w, err := witness.Open(t.Context(), witness.Options{Dir: t.TempDir(), Name: name + ".witness.test", Logs: []string{vkey}})
-		must(t, err)
+		ok(t, err)
 		t.Cleanup(func() { _ = w.Close() }) // the test ends
 		h := w.Handler(slog.New(slog.DiscardHandler))
 		s := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -70,7 +70,7 @@ func (b *bench) options() evlog.WitnessOptions {
 	return evlog.WitnessOptions{Policy: b.policy, Interval: 50 * time.Millisecond, Client: witness.Client{Timeout: 300 * time.Millisecond}}
 }
 
-func must(t testing.TB, err error) {
+func ok(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func witnessed(t testing.TB, pool *pgxpool.Pool, carried ...string) (*evlog.Log,
 	var b *bench
 	l := evlogtest.LogWith(t, pool, func(l *evlog.Log) {
 		b = newBench(t, l.VKey(), carried...)
-		must(t, l.UseWitnesses(t.Context(), b.options()))
+		ok(t, l.UseWitnesses(t.Context(), b.options()))
 	})
 	return l, b
 }
@@ -90,7 +90,7 @@ func witnessed(t testing.TB, pool *pgxpool.Pool, carried ...string) (*evlog.Log,
 func (b *bench) states(l *evlog.Log) map[string]string {
 	b.t.Helper()
 	all, _, err := l.Witnesses(b.t.Context())
-	must(b.t, err)
+	ok(b.t, err)
 	out := map[string]string{}
 	for _, w := range all {
 		out[w.Name] = w.State
@@ -110,7 +110,7 @@ func public(t testing.TB, l *evlog.Log, path string) (int, string) {
 func proven(t testing.TB, l *evlog.Log, key string, wait time.Duration) (evlog.Proven, evlog.Leaf) {
 	t.Helper()
 	f, err := l.ByKey(t.Context(), key)
-	must(t, err)
+	ok(t, err)
 	var p evlog.Proven
 	testenv.Eventually(t, 10*time.Second, func() bool {
 		p, err = l.ProofsWitnessed(t.Context(), []int64{f.Seq}, wait)
@@ -125,7 +125,7 @@ func proven(t testing.TB, l *evlog.Log, key string, wait time.Duration) (evlog.P
 func TestWitnessesCosignCheckpoints(t *testing.T) {
 	database := testenv.DatabaseURL(t)
 	pool, err := pg.Open(t.Context(), database, 8)
-	must(t, err)
+	ok(t, err)
 	t.Cleanup(pool.Close)
 	l, b := witnessed(t, pool)
 	trust := b.policy.Public()
@@ -134,7 +134,7 @@ func TestWitnessesCosignCheckpoints(t *testing.T) {
 	}
 	p, f := proven(t, l, "k299", 10*time.Second)
 	text, err := p.Receipt(f)
-	must(t, err)
+	ok(t, err)
 	got, err := trust.VerifyReceipt(text)
 	if err != nil || !got.Quorum || !p.Quorum.Met || p.Quorum.Need != 2 || p.Quorum.Of != 3 || len(got.Cosigned) != p.Quorum.Have {
 		t.Fatalf("%+v %+v %v", got, p.Quorum, err)
@@ -167,7 +167,7 @@ func TestWitnessesCosignCheckpoints(t *testing.T) {
 
 	// What is stored of a cosignature can't be changed unnoticed.
 	owner, err := pgxpool.New(t.Context(), database)
-	must(t, err)
+	ok(t, err)
 	t.Cleanup(owner.Close)
 	for _, change := range []string{
 		"size = c.size + 1", "witness = c.witness || 'x'", "key_hash = set_byte(c.key_hash, 0, get_byte(c.key_hash, 0) # 1)", "at = c.at + interval '1 second'",
@@ -175,18 +175,18 @@ func TestWitnessesCosignCheckpoints(t *testing.T) {
 		"line = overlay(c.line placing case substr(c.line, length(c.line) - 30, 1) when 'A' then 'B' else 'A' end from length(c.line) - 30 for 1)",
 	} {
 		tx, err := owner.Begin(t.Context())
-		must(t, err)
+		ok(t, err)
 		_, err = tx.Exec(t.Context(), "create table kept as select * from log_cosignature")
-		must(t, err)
+		ok(t, err)
 		_, err = tx.Exec(t.Context(), "update log_cosignature c set "+change+" where c.witness = 'court.witness.test' and c.size = (select max(size) from kept where witness = 'court.witness.test')")
-		must(t, err)
-		must(t, tx.Commit(t.Context()))
+		ok(t, err)
+		ok(t, tx.Commit(t.Context()))
 		rep, err := l.Audit(t.Context())
 		if err != nil || !slices.ContainsFunc(rep.Findings, func(f evlog.Finding) bool { return strings.HasPrefix(f.Where, "cosignature ") }) {
 			t.Errorf("%s: %+v %v", change, rep.Findings, err)
 		}
 		_, err = owner.Exec(t.Context(), "delete from log_cosignature; insert into log_cosignature select * from kept; drop table kept")
-		must(t, err)
+		ok(t, err)
 	}
 	sound(t, l)
 	if _, err := pool.Exec(t.Context(), "update log_cosignature set line = line"); err == nil {
@@ -225,7 +225,7 @@ func TestPublishingGoesOnWithoutWitnesses(t *testing.T) {
 		t.Fatalf("nobody: %+v after %s", p.Quorum, time.Since(began))
 	}
 	text, err := p.Receipt(f)
-	must(t, err)
+	ok(t, err)
 	if got, err := b.policy.VerifyReceipt(text); err != nil || got.Quorum {
 		t.Fatalf("%+v %v", got, err)
 	}
@@ -253,9 +253,9 @@ func TestWitnessThatSawAnotherHistory(t *testing.T) {
 	pool := testenv.Pool(t)
 	dir := t.TempDir()
 	s, err := signer.Open(t.Context(), dir, "forked.zhizheng.test")
-	must(t, err)
+	ok(t, err)
 	st, err := s.State(t.Context())
-	must(t, err)
+	ok(t, err)
 	b := newBench(t, st.VKey)
 	// The same key signs another beginning, before its state is set back: what a restored backup of everything looks like.
 	var e chain.Edge
@@ -263,20 +263,20 @@ func TestWitnessThatSawAnotherHistory(t *testing.T) {
 		e.Append(chain.LeafHash([]byte{byte(i)}))
 	}
 	other, err := s.Sign(t.Context(), signer.Request{Size: e.Size, Root: e.Root()})
-	must(t, err)
+	ok(t, err)
 	if _, err := b.all[0].Add(witness.Request{Checkpoint: other}); err != nil {
 		t.Fatal(err)
 	}
-	must(t, s.Close())
+	ok(t, s.Close())
 	empty := chain.Edge{}
 	start := chain.Checkpoint{Origin: "forked.zhizheng.test", Root: empty.Root()}
-	must(t, os.WriteFile(filepath.Join(dir, "log.signed"), []byte(start.Text()), 0o600))
+	ok(t, os.WriteFile(filepath.Join(dir, "log.signed"), []byte(start.Text()), 0o600))
 	if s, err = signer.Open(t.Context(), dir, ""); err != nil {
 		t.Fatal(err)
 	}
 	l, err := evlog.New(pool, evlog.Options{Signer: s, Interval: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
-	must(t, err)
-	must(t, l.UseWitnesses(t.Context(), b.options()))
+	ok(t, err)
+	ok(t, l.UseWitnesses(t.Context(), b.options()))
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- l.Run(ctx) }()
@@ -300,11 +300,11 @@ func TestPolicyIsLogged(t *testing.T) {
 	start := func(use func(l *evlog.Log) error) {
 		t.Helper()
 		s, err := signer.Open(t.Context(), dir, "policy.zhizheng.test")
-		must(t, err)
+		ok(t, err)
 		l, err := evlog.New(pool, evlog.Options{Signer: s})
-		must(t, err)
-		must(t, use(l))
-		must(t, l.Close())
+		ok(t, err)
+		ok(t, use(l))
+		ok(t, l.Close())
 	}
 	var b *bench
 	policies := func() (out []string) {
@@ -312,7 +312,7 @@ func TestPolicyIsLogged(t *testing.T) {
 			leaves, err := l.SubjectLeaves(t.Context(), chain.Subject{Type: chain.SubjectPlatform, ID: "witnesses"})
 			for _, f := range leaves {
 				p, perr := chain.Payload[chain.WitnessesPayload](f.Payload)
-				must(t, perr)
+				ok(t, perr)
 				out = append(out, p.Policy)
 			}
 			return err
@@ -358,11 +358,11 @@ func TestCarriedCosignatures(t *testing.T) {
 	request := func(name string, from *int64) []byte {
 		t.Helper()
 		text, _, err := l.WitnessRequest(t.Context(), name, from)
-		must(t, err)
+		ok(t, err)
 		return text
 	}
 	file, err := b.all[0].SignFile(request("court", nil))
-	must(t, err)
+	ok(t, err)
 	got, err := l.ImportCosignatures(t.Context(), string(file))
 	if err != nil || len(got) != 1 || got[0].Witness != "court" || !got[0].New {
 		t.Fatalf("%+v %v", got, err)
@@ -374,12 +374,12 @@ func TestCarriedCosignatures(t *testing.T) {
 	add(t, l, pool, viewed("c", "ev", "u"))
 	receipt(t, l, "c")
 	r, err := witness.ParseRequest(request("court", nil))
-	must(t, err)
+	ok(t, err)
 	if r.Old == 0 {
 		t.Error("it forgot how far the court had come")
 	}
 	line, err := b.all[0].Add(r)
-	must(t, err)
+	ok(t, err)
 	add(t, l, pool, viewed("d", "ev", "u"))
 	receipt(t, l, "d")
 	if got, err = l.ImportCosignatures(t.Context(), line); err != nil || len(got) != 1 || !got[0].New {
@@ -387,7 +387,7 @@ func TestCarriedCosignatures(t *testing.T) {
 	}
 	// The stick got lost: the court is further than we know, and says so.
 	file, err = b.all[0].SignFile(request("court", nil))
-	must(t, err)
+	ok(t, err)
 	add(t, l, pool, viewed("e", "ev", "u"))
 	receipt(t, l, "e")
 	if _, err := b.all[0].SignFile(request("court", nil)); err == nil {
@@ -401,11 +401,11 @@ func TestCarriedCosignatures(t *testing.T) {
 	flipped := []byte(line)
 	flipped[len(flipped)-10] ^= 1
 	stranger, err := witness.Open(t.Context(), witness.Options{Dir: t.TempDir(), Name: "stranger.test", Logs: []string{l.VKey()}})
-	must(t, err)
+	ok(t, err)
 	t.Cleanup(func() { _ = stranger.Close() }) // the test ends
 	zero := int64(0)
 	foreign, err := stranger.SignFile(request("procuratorate", &zero))
-	must(t, err)
+	ok(t, err)
 	altered := bytes.Replace(file, []byte("court.witness.test "), []byte("justice.witness.test "), 1)
 	for what, text := range map[string]string{"a flipped bit": string(flipped), "a stranger's": string(foreign), "nothing": "", "no line": "hello\n", "a page": "<html>\n\n</html>",
 		"another name": string(altered), "another root": strings.Replace(string(file), "\n\n", "A\n\n", 1)} {

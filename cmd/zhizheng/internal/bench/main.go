@@ -27,10 +27,8 @@ func run(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == "plain-upload" { // the baseline, a process of its own so that its CPU can be told
 		return plainUpload(ctx, args[1:])
 	}
-	if stop, err := profile(); err != nil {
-		return err
-	} else {
-		defer stop()
+	if len(args) > 0 && args[0] == "log-writers" { // a server's share of appending, told what to do on its standard input
+		return logWriterProcess(ctx, args[1:])
 	}
 	only := ""
 	if len(args) > 0 {

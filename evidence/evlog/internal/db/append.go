@@ -38,11 +38,13 @@ type Appended struct {
 	Head     UpdateHeadParams
 }
 
-// QueueWrite queues writing it.
+// QueueWrite queues writing what WriteRows left.
 func QueueWrite(b *pgx.Batch, a Appended) {
 	e, p := a.Entries, a.Payloads
-	b.Queue(insertEntries, e.Seqs, e.Keys, e.KeySums, e.Subjects, e.Counters, e.LeafHashes, e.Bytes)
-	b.Queue(insertPayloads, p.Seqs, p.Salts, p.Payloads)
+	if len(e.Seqs) > 0 {
+		b.Queue(insertEntries, e.Seqs, e.Keys, e.KeySums, e.Subjects, e.Counters, e.LeafHashes, e.Bytes)
+		b.Queue(insertPayloads, p.Seqs, p.Salts, p.Payloads)
+	}
 	for _, t := range a.Tiles {
 		b.Queue(insertTile, t.Level, t.Idx, t.Root, t.Hashes)
 	}
