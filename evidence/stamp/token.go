@@ -216,7 +216,7 @@ func (t *token) signerInfo(d *der, digest asn1.ObjectIdentifier) error {
 	own := d.algorithm()
 	attributes, signed := d.optional(tag0.Constructed())
 	algorithm := d.algorithm()
-	d.octets() // the signature
+	d.octets()                     // the signature
 	d.optional(tag1.Constructed()) // unsigned attributes
 	d.left()
 	if *d.bad || version != 1 {
