@@ -65,6 +65,9 @@ func (a *audit) run(ctx context.Context, q *db.Queries) error {
 	if err := a.expectCheckpoints(ctx, q); err != nil {
 		return err
 	}
+	if err := a.expectTimestamps(ctx, q); err != nil {
+		return err
+	}
 	if err := a.leaves(ctx, q); err != nil {
 		return err
 	}

@@ -4,7 +4,8 @@
 // stored leaf, and never signs: that is the signer's.
 //
 // Read append.go for the way in (sequence.go for what happens under the head's lock, batch.go for group commit), publish.go for
-// checkpoints, read.go and http.go for the ways out, audit.go for the proof that all of it still holds.
+// checkpoints, read.go and http.go for the ways out, audit.go for the proof that all of it still holds, stamp.go
+// for trusted time.
 package evlog
 
 import (
@@ -44,6 +45,7 @@ type Options struct {
 	MaxBatch int           // callers of Do that share a commit at most; 0 is 256
 	Now      func() time.Time
 	Logger   *slog.Logger
+	Stamps   Stamps // who is asked for trusted timestamps
 }
 
 // Log is the evidence log.
@@ -57,6 +59,7 @@ type Log struct {
 	maxBatch int
 	now      func() time.Time
 	log      *slog.Logger
+	stamper  stamper
 
 	halt    atomic.Pointer[string] // why appending and signing stand still
 	wake    chan struct{}          // something was appended
@@ -85,6 +88,10 @@ func New(pool *pgxpool.Pool, o Options) (*Log, error) {
 	}
 	if l.log == nil {
 		l.log = slog.Default()
+	}
+	var err error
+	if l.stamper, err = newStamper(o.Stamps); err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
 	}
 	if l.signer == nil {
 		if o.Dir == "" {

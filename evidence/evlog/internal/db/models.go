@@ -14,3 +14,21 @@ type LogCheckpoint struct {
 	Note string
 	At   time.Time
 }
+
+type LogTimestampRefused struct {
+	Sum       []byte
+	Authority string
+	Body      string
+	Answer    []byte
+	Reason    string
+	At        time.Time
+}
+
+type LogTimestampState struct {
+	Authority string
+	Attempts  int64
+	NextAt    time.Time
+	TriedAt   *time.Time
+	Error     string
+	Refused   bool
+}
