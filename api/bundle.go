@@ -41,10 +41,14 @@ func (s *Server) caseBundle(c *gin.Context) error {
 	var f cases.File
 	var plan *bundle.Plan
 	var leaf evlog.Leaf
+	stamped, err := s.stampForExport(ctx)
+	if err != nil {
+		return err
+	}
 	for end := time.Now().Add(exportPatience); ; {
 		var err error
 		if f, err = s.Cases.Get(ctx, c.Param("id")); err == nil {
-			plan, leaf, err = s.exportOnce(ctx, f)
+			plan, leaf, err = s.exportOnce(ctx, f, stamped)
 		}
 		if err == nil {
 			break
@@ -78,8 +82,8 @@ func (w flusher) Write(p []byte) (int, error) {
 const exportPatience = 15 * time.Second
 
 // exportOnce plans the bundle and logs its digest.
-func (s *Server) exportOnce(ctx context.Context, f cases.File) (*bundle.Plan, evlog.Leaf, error) {
-	in, err := s.bundleInput(ctx, f)
+func (s *Server) exportOnce(ctx context.Context, f cases.File, stamped []evlog.Stamped) (*bundle.Plan, evlog.Leaf, error) {
+	in, err := s.bundleInput(ctx, f, stamped)
 	if err != nil {
 		return nil, evlog.Leaf{}, err
 	}
@@ -124,7 +128,7 @@ func lastEvent(f cases.File) (n int) {
 }
 
 // bundleInput collects records, leaves and proofs.
-func (s *Server) bundleInput(ctx context.Context, f cases.File) (in bundle.Input, err error) {
+func (s *Server) bundleInput(ctx context.Context, f cases.File, stamped []evlog.Stamped) (in bundle.Input, err error) {
 	v, err := s.caseFile(ctx, f)
 	if err != nil {
 		return in, err
@@ -149,12 +153,20 @@ func (s *Server) bundleInput(ctx context.Context, f cases.File) (in bundle.Input
 		in.Items = append(in.Items, item)
 	}
 	in.CaseID, in.Case, in.VKey = f.ID, v, s.Log.VKey()
-	if in.Proofs, err = s.receipts(ctx, leaves); err != nil {
+	stamps, own, err := s.stampLeaves(ctx, in.Items)
+	if err != nil {
+		return in, err
+	}
+	if in.Proofs, err = s.receipts(ctx, append(leaves, own...)); err != nil {
+		return in, err
+	}
+	if in.Stamps, err = s.stampProofs(ctx, stamps, in.Proofs); err != nil {
 		return in, err
 	}
 	var page bytes.Buffer
 	err = bundleIndex.ExecuteTemplate(&page, "bundle.html", map[string]any{"Case": f, "Items": in.Items, "VKey": in.VKey, "Origin": s.Log.Origin(),
-		"Now": time.Now(), "Actor": authority.ActorFrom(ctx).Name, "Demo": s.Demo})
+		"Now": time.Now(), "Actor": authority.ActorFrom(ctx).Name, "Demo": s.Demo,
+		"Time": pageOf(stamped, stamps)})
 	in.Index = page.Bytes()
 	return in, err
 }

@@ -125,6 +125,27 @@ func (e SealResultStatus) Valid() bool {
 	}
 }
 
+// Defines values for TimestampState.
+const (
+	Failed TimestampState = "failed"
+	Late   TimestampState = "late"
+	Ok     TimestampState = "ok"
+)
+
+// Valid indicates whether the value is a known member of the TimestampState enum.
+func (e TimestampState) Valid() bool {
+	switch e {
+	case Failed:
+		return true
+	case Late:
+		return true
+	case Ok:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for UploadStatus.
 const (
 	UploadStatusCompleted UploadStatus = "completed"
@@ -499,7 +520,10 @@ type LogState struct {
 	// Size Leaves in the database
 	Size       int64  `json:"size"`
 	StoreLabel string `json:"store_label"`
-	Vkey       string `json:"vkey"`
+
+	// Timestamps One a configured authority, and one for carried tokens if there are any
+	Timestamps *[]Timestamp `json:"timestamps,omitempty"`
+	Vkey       string       `json:"vkey"`
 }
 
 // ManifestResult defines model for ManifestResult.
@@ -739,6 +763,40 @@ type System struct {
 	Version    string `json:"version"`
 }
 
+// Timestamp The newest RFC 3161 token of an authority. Without one gen_time and leaf are absent and size is 0
+type Timestamp struct {
+	// Authority Its address, or `carried`
+	Authority string `json:"authority"`
+
+	// Error Of the last attempt
+	Error *string `json:"error,omitempty"`
+
+	// GenTime By the authority's clock
+	GenTime *time.Time `json:"gen_time,omitempty"`
+
+	// Leaf Index of the token's own leaf
+	Leaf *int64 `json:"leaf,omitempty"`
+
+	// Size Leaves of the stamped tree
+	Size int64 `json:"size"`
+
+	// State `late`: no token for two rounds; `failed`: the last attempt
+	State TimestampState `json:"state"`
+}
+
+// TimestampState `late`: no token for two rounds; `failed`: the last attempt
+type TimestampState string
+
+// TimestampRequestFile defines model for TimestampRequestFile.
+type TimestampRequestFile struct {
+	// Der TimeStampReq in Base64
+	Der      []byte `json:"der"`
+	FileName string `json:"file_name"`
+
+	// Size Leaves of the tree to be stamped
+	Size int64 `json:"size"`
+}
+
 // Township defines model for Township.
 type Township struct {
 	AreaKm2 *float32 `json:"area_km2,omitempty"`
@@ -884,6 +942,12 @@ type ListLeavesParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// ImportTimestampJSONBody defines parameters for ImportTimestamp.
+type ImportTimestampJSONBody struct {
+	// Der The .tsr file, or the token alone, in Base64
+	Der []byte `json:"der"`
+}
+
 // ListOfficersParams defines parameters for ListOfficers.
 type ListOfficersParams struct {
 	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
@@ -945,6 +1009,9 @@ type LiftHoldJSONRequestBody = Reason
 
 // RestrictEvidenceJSONRequestBody defines body for RestrictEvidence for application/json ContentType.
 type RestrictEvidenceJSONRequestBody RestrictEvidenceJSONBody
+
+// ImportTimestampJSONRequestBody defines body for ImportTimestamp for application/json ContentType.
+type ImportTimestampJSONRequestBody ImportTimestampJSONBody
 
 // SubmitManifestsJSONRequestBody defines body for SubmitManifests for application/json ContentType.
 type SubmitManifestsJSONRequestBody = Manifests
@@ -1038,6 +1105,12 @@ type ServerInterface interface {
 	// ListLeaves Leaves, newest first (kind, time and hash; no payloads)
 	// (GET /api/v1/log/leaves)
 	ListLeaves(c *gin.Context, params ListLeavesParams)
+	// RequestTimestamp A time-stamp request (RFC 3161) over the newest checkpoint, to be carried to an authority
+	// (POST /api/v1/log/timestamp-request)
+	RequestTimestamp(c *gin.Context)
+	// ImportTimestamp Verify and log what an authority answered to such a request
+	// (POST /api/v1/log/timestamps)
+	ImportTimestamp(c *gin.Context)
 	// SubmitManifests Log signed manifests (fingerprints) before any byte travels
 	// (POST /api/v1/manifests)
 	SubmitManifests(c *gin.Context)
@@ -1948,6 +2021,32 @@ func (siw *ServerInterfaceWrapper) ListLeaves(c *gin.Context) {
 	siw.Handler.ListLeaves(c, params)
 }
 
+// RequestTimestamp operation middleware
+func (siw *ServerInterfaceWrapper) RequestTimestamp(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RequestTimestamp(c)
+}
+
+// ImportTimestamp operation middleware
+func (siw *ServerInterfaceWrapper) ImportTimestamp(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ImportTimestamp(c)
+}
+
 // SubmitManifests operation middleware
 func (siw *ServerInterfaceWrapper) SubmitManifests(c *gin.Context) {
 
@@ -2298,6 +2397,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/budget/postings/:id/reversal", wrapper.ReversePosting)
 	router.GET(options.BaseURL+"/api/v1/log", wrapper.GetLog)
 	router.GET(options.BaseURL+"/api/v1/log/leaves", wrapper.ListLeaves)
+	router.POST(options.BaseURL+"/api/v1/log/timestamp-request", wrapper.RequestTimestamp)
+	router.POST(options.BaseURL+"/api/v1/log/timestamps", wrapper.ImportTimestamp)
 }
 
 type ProblemApplicationProblemPlusJSONResponse Problem
@@ -3297,6 +3398,83 @@ func (response ListLeavesdefaultApplicationProblemPlusJSONResponse) VisitListLea
 	return err
 }
 
+type RequestTimestampRequestObject struct {
+}
+
+type RequestTimestampResponseObject interface {
+	VisitRequestTimestampResponse(w http.ResponseWriter) error
+}
+
+type RequestTimestamp200JSONResponse TimestampRequestFile
+
+func (response RequestTimestamp200JSONResponse) VisitRequestTimestampResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RequestTimestampdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RequestTimestampdefaultApplicationProblemPlusJSONResponse) VisitRequestTimestampResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportTimestampRequestObject struct {
+	Body *ImportTimestampJSONRequestBody
+}
+
+type ImportTimestampResponseObject interface {
+	VisitImportTimestampResponse(w http.ResponseWriter) error
+}
+
+type ImportTimestamp200JSONResponse Timestamp
+
+func (response ImportTimestamp200JSONResponse) VisitImportTimestampResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportTimestampdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ImportTimestampdefaultApplicationProblemPlusJSONResponse) VisitImportTimestampResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type SubmitManifestsRequestObject struct {
 	Body *SubmitManifestsJSONRequestBody
 }
@@ -3867,6 +4045,12 @@ type StrictServerInterface interface {
 	// ListLeaves Leaves, newest first (kind, time and hash; no payloads)
 	// (GET /api/v1/log/leaves)
 	ListLeaves(ctx context.Context, request ListLeavesRequestObject) (ListLeavesResponseObject, error)
+	// RequestTimestamp A time-stamp request (RFC 3161) over the newest checkpoint, to be carried to an authority
+	// (POST /api/v1/log/timestamp-request)
+	RequestTimestamp(ctx context.Context, request RequestTimestampRequestObject) (RequestTimestampResponseObject, error)
+	// ImportTimestamp Verify and log what an authority answered to such a request
+	// (POST /api/v1/log/timestamps)
+	ImportTimestamp(ctx context.Context, request ImportTimestampRequestObject) (ImportTimestampResponseObject, error)
 	// SubmitManifests Log signed manifests (fingerprints) before any byte travels
 	// (POST /api/v1/manifests)
 	SubmitManifests(ctx context.Context, request SubmitManifestsRequestObject) (SubmitManifestsResponseObject, error)
@@ -4765,6 +4949,72 @@ func (sh *strictHandler) ListLeaves(ctx *gin.Context, params ListLeavesParams) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ListLeavesResponseObject); ok {
 		if err := validResponse.VisitListLeavesResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RequestTimestamp operation middleware
+func (sh *strictHandler) RequestTimestamp(ctx *gin.Context) {
+	var request RequestTimestampRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RequestTimestamp(ctx, request.(RequestTimestampRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RequestTimestamp")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RequestTimestampResponseObject); ok {
+		if err := validResponse.VisitRequestTimestampResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ImportTimestamp operation middleware
+func (sh *strictHandler) ImportTimestamp(ctx *gin.Context) {
+	var request ImportTimestampRequestObject
+
+	var body ImportTimestampJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ImportTimestamp(ctx, request.(ImportTimestampRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ImportTimestamp")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ImportTimestampResponseObject); ok {
+		if err := validResponse.VisitImportTimestampResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -28,6 +28,9 @@ func (s *Server) GetLog(ctx context.Context, _ GetLogRequestObject) (GetLogRespo
 	if !st.PublishedAt.IsZero() {
 		out.CheckpointAt = &st.PublishedAt
 	}
+	if out.Timestamps, err = s.timestamps(ctx); err != nil {
+		return nil, err
+	}
 	return out, nil
 }
 

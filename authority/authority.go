@@ -105,7 +105,7 @@ var roles = func() map[string]role {
 		"supervisor": {"执法监督", reads},
 		"archivist":  {"档案管理", []string{"evidence:read", "evidence:export", "case:read", "hold:write", "authority:read", "log:read"}},
 		// An administrator keeps the system running and reads no evidence.
-		"admin":  {"系统管理", []string{"admin", "authority:read", "authority:write", "device:read", "device:write", "budget:read", "case:read", "log:read"}},
+		"admin":  {"系统管理", []string{"admin", "authority:read", "authority:write", "device:read", "device:write", "budget:read", "case:read", "log:read", "log:admin"}},
 		"system": {"系统", nil},
 	}
 }()

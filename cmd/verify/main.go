@@ -40,6 +40,7 @@ type cli struct {
 	JSON    bool             `help:"以 JSON 输出。 Report as JSON." name:"json"`
 	Version kong.VersionFlag `help:"打印版本。" short:"V"`
 	Subject string           `arg:"" name:"bundle-or-receipt" help:"证据包（zip）或回执（.tlog-proof）。" type:"existingfile"`
+	stampFlags
 }
 
 func main() {
@@ -116,7 +117,11 @@ func (c *cli) bundle(out io.Writer, f io.ReaderAt, size int64, key note.Verifier
 			return undecided, fmt.Errorf("没有给出可信公钥（--trust），证据包里也没有可供对照的公钥：%w", err)
 		}
 	}
-	rep, err := bundle.Verify(f, size, key, manifest.Open)
+	roots, err := c.tsaRoots()
+	if err != nil {
+		return undecided, err
+	}
+	rep, err := bundle.Verify(f, size, key, manifest.Open, bundle.TSARoots(roots))
 	if err != nil {
 		return undecided, err
 	}
@@ -159,6 +164,7 @@ func printReport(out io.Writer, rep bundle.Report) {
 	for _, s := range rep.Checked {
 		say(false, out, "  · %s", s)
 	}
+	printStamps(out, rep)
 	for _, f := range rep.Failures {
 		say(false, out, "✗ %s：%s | %s", f.Where, f.Zh, f.En)
 	}

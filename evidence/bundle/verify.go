@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -19,15 +20,16 @@ import (
 
 // Report is what was checked. Failures is empty when all holds; each names what doesn't, in zh-CN and English.
 type Report struct {
-	CaseID     string    `json:"case_id,omitempty"`
-	Origin     string    `json:"origin,omitempty"`
-	TreeSize   int64     `json:"tree_size,omitempty"`
-	ExportLeaf int64     `json:"export_leaf,omitempty"`
-	ExportedAt string    `json:"exported_at,omitempty"`
-	Records    []Record  `json:"records,omitempty"`
-	Leaves     int       `json:"leaves"`
-	Checked    []string  `json:"checked"`
-	Failures   []Failure `json:"failures"`
+	CaseID     string      `json:"case_id,omitempty"`
+	Origin     string      `json:"origin,omitempty"`
+	TreeSize   int64       `json:"tree_size,omitempty"`
+	ExportLeaf int64       `json:"export_leaf,omitempty"`
+	ExportedAt string      `json:"exported_at,omitempty"`
+	Records    []Record    `json:"records,omitempty"`
+	Leaves     int         `json:"leaves"`
+	Checked    []string    `json:"checked"`
+	Timestamps []Timestamp `json:"timestamps"`
+	Failures   []Failure   `json:"failures"`
 }
 
 // Failure is one thing that doesn't hold.
@@ -54,14 +56,19 @@ type verifier struct {
 	roots   map[int64]chain.Hash // by tree size
 	leaves  map[int64]chain.Proven
 	report  Report
+
+	tsaRoots *x509.CertPool // nil: timestamps are not judged
 }
 
 // Verify checks a bundle against the key of the log. The error is for a file that can't be read; whatever doesn't hold, a file that is
 // no zip included, is in the report.
-func Verify(r io.ReaderAt, size int64, log note.Verifier, read SignedFile) (Report, error) {
+func Verify(r io.ReaderAt, size int64, log note.Verifier, read SignedFile, options ...Option) (Report, error) {
 	in := &watched{r: io.NewSectionReader(r, 0, size)}
 	v := &verifier{log: log, read: read, r: in, size: size, files: map[string]*zip.File{}, texts: map[string][]byte{}, digest: map[string]string{},
 		roots: map[int64]chain.Hash{}, leaves: map[int64]chain.Proven{}}
+	for _, o := range options {
+		o(v)
+	}
 	v.report.Checked, v.report.Failures = []string{}, []Failure{}
 	var err error
 	if v.zip, err = zip.NewReader(in, size); err != nil {
@@ -72,6 +79,7 @@ func Verify(r io.ReaderAt, size int64, log note.Verifier, read SignedFile) (Repo
 		v.export()
 		v.chains()
 		v.records()
+		v.stamps()
 	}
 	return v.report, in.err
 }
@@ -209,6 +217,9 @@ func wellNamed(name string) bool {
 		n, err := strconv.Atoi(number)
 		return ok && err == nil && memberName(n, file) == name
 	}
+	if isStampName(name) {
+		return true
+	}
 	digits := strings.TrimSuffix(strings.TrimPrefix(name, proofsDir), proofSuffix)
 	n, err := strconv.ParseInt(digits, 10, 64)
 	return err == nil && n >= 0 && proofName(n) == name
@@ -277,11 +288,12 @@ func (v *verifier) export() {
 }
 
 // chains checks that every subject's leaves are all there, from the first on, each naming the one before: nothing was left out of the
-// middle. Keys are exempt: a docking station's chain holds the manifests of every case.
+// middle. Keys are exempt: a docking station's chain holds the manifests of every case. So are timestamps: a bundle takes those that tell
+// most about it.
 func (v *verifier) chains() {
 	bySubject := map[chain.SubjectID]map[uint64]chain.Proven{}
 	for _, p := range v.leaves {
-		if p.Leaf.Kind == chain.KindManifest || p.Leaf.Kind == chain.KindKeyEnrolled || p.Leaf.Kind == chain.KindKeyRevoked {
+		if p.Leaf.Kind == chain.KindManifest || p.Leaf.Kind == chain.KindKeyEnrolled || p.Leaf.Kind == chain.KindKeyRevoked || p.Leaf.Kind == chain.KindTimestamp {
 			continue
 		}
 		s := bySubject[p.Leaf.Subject]

@@ -29,6 +29,7 @@ type Input struct {
 	VKey   string // of the log, for people
 	Items  []Item
 	Proofs map[int64][]byte // receipts by index of the leaf
+	Stamps map[int64][]byte // Consistency of timestamps, by index of the token's leaf
 }
 
 // Plan is a bundle whose every digest is known before its first byte is written, so that the export can be logged first.
@@ -77,6 +78,7 @@ func NewPlan(in Input) (*Plan, error) {
 	for _, index := range slices.Sorted(maps.Keys(in.Proofs)) {
 		p.text(proofName(index), in.Proofs[index])
 	}
+	p.addStamps(in.Stamps)
 	m := Manifest{Format: Format, CaseID: in.CaseID}
 	for _, part := range p.parts {
 		m.Members = append(m.Members, part.Member)

@@ -255,6 +255,9 @@ func (l *Log) logStamp(ctx context.Context, p chain.TimestampPayload, size int64
 	return Stamp{Authority: p.Authority, GenTime: time.UnixMilli(p.GenTime).UTC(), Size: size, Key: key, Leaf: f.Seq}, nil
 }
 
+// Stamps says whether any authority is configured.
+func (l *Log) Stamps() bool { return len(l.stamper.asked) > 0 }
+
 // Stamped is what came of asking one authority: a token, or in the caller's words why there is none.
 type Stamped struct {
 	Stamp

@@ -76,12 +76,18 @@ type County struct {
 // New starts a county; it ends with the test. change may alter what the edge is built of.
 func New(t testing.TB, change ...func(*api.Deps)) *County {
 	t.Helper()
+	return NewWithLog(t, func(*evlog.Options) {}, change...)
+}
+
+// NewWithLog is New with other options of the log.
+func NewWithLog(t testing.TB, log func(*evlog.Options), change ...func(*api.Deps)) *County {
+	t.Helper()
 	c := &County{t: t, Store: testenv.Store(t), Officers: map[string][]string{}, database: testenv.DatabaseURL(t)}
 	var err error
 	c.Pool, err = pg.Open(t.Context(), c.database, 16)
 	c.must(err)
 	t.Cleanup(c.Pool.Close)
-	c.Log = evlogtest.Log(t, c.Pool)
+	c.Log = evlogtest.With(t, c.Pool, log)
 	quiet := slog.New(slog.DiscardHandler)
 	c.Auth = authority.New(c.Pool, c.Log, authority.Options{})
 	c.Keeper = evidence.NewKeeper(c.Pool, c.Log, c.Store, nil)
