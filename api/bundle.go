@@ -42,10 +42,14 @@ func (s *Server) caseBundle(c *gin.Context) error {
 	var f cases.File
 	var plan *bundle.Plan
 	var leaf evlog.Leaf
+	stamped, err := s.stampForExport(ctx)
+	if err != nil {
+		return err
+	}
 	for end := time.Now().Add(exportPatience); ; {
 		var err error
 		if f, err = s.Cases.Get(ctx, c.Param("id")); err == nil {
-			plan, leaf, err = s.exportOnce(ctx, f)
+			plan, leaf, err = s.exportOnce(ctx, f, stamped)
 		}
 		if err == nil {
 			break
@@ -82,8 +86,8 @@ const exportPatience = 30 * time.Second
 const witnessPatience = 15 * time.Second
 
 // exportOnce plans the bundle and logs its digest.
-func (s *Server) exportOnce(ctx context.Context, f cases.File) (*bundle.Plan, evlog.Leaf, error) {
-	in, err := s.bundleInput(ctx, f)
+func (s *Server) exportOnce(ctx context.Context, f cases.File, stamped []evlog.Stamped) (*bundle.Plan, evlog.Leaf, error) {
+	in, err := s.bundleInput(ctx, f, stamped)
 	if err != nil {
 		return nil, evlog.Leaf{}, err
 	}
@@ -128,7 +132,7 @@ func lastEvent(f cases.File) (n int) {
 }
 
 // bundleInput collects records, leaves and proofs.
-func (s *Server) bundleInput(ctx context.Context, f cases.File) (in bundle.Input, err error) {
+func (s *Server) bundleInput(ctx context.Context, f cases.File, stamped []evlog.Stamped) (in bundle.Input, err error) {
 	v, err := s.caseFile(ctx, f)
 	if err != nil {
 		return in, err
@@ -157,9 +161,16 @@ func (s *Server) bundleInput(ctx context.Context, f cases.File) (in bundle.Input
 		return in, err
 	}
 	leaves = append(beside, leaves...) // a leaf that is closed there and disclosed here is disclosed
+	stamps, tokens, err := s.stampLeaves(ctx, in.Items)
+	if err != nil {
+		return in, err
+	}
 	in.CaseID, in.Case, in.VKey, in.Policy = f.ID, v, s.Log.EveryVKey(), s.Log.Policy()
 	var quorum evlog.Quorum
-	if in.Proofs, quorum, err = s.receipts(ctx, leaves); err != nil {
+	if in.Proofs, quorum, err = s.receipts(ctx, append(leaves, tokens...)); err != nil {
+		return in, err
+	}
+	if in.Stamps, err = s.stampProofs(ctx, stamps, in.Proofs); err != nil {
 		return in, err
 	}
 	if err := in.Tell(manifest.OpenPlace); err != nil {
@@ -167,7 +178,8 @@ func (s *Server) bundleInput(ctx context.Context, f cases.File) (in bundle.Input
 	}
 	var page bytes.Buffer
 	err = bundleIndex.ExecuteTemplate(&page, "bundle.html", map[string]any{"Case": f, "Items": in.Items, "VKey": in.VKey, "Origin": s.Log.Origin(),
-		"Quorum": quorum, "Chains": in.Chains, "Now": time.Now(), "Actor": authority.ActorFrom(ctx).Name, "Demo": s.Demo})
+		"Quorum": quorum, "Chains": in.Chains, "Now": time.Now(), "Actor": authority.ActorFrom(ctx).Name, "Demo": s.Demo,
+		"Time": pageOf(stamped, stamps)})
 	in.Index = page.Bytes()
 	return in, err
 }

@@ -330,7 +330,7 @@ func enrolment(t *testing.T, proofs map[int64][]byte, vkey string) int64 {
 }
 func verify(t testing.TB, file []byte, vkey string) bundle.Report {
 	t.Helper()
-	rep, err := bundle.Verify(bytes.NewReader(file), int64(len(file)), chain.LogPolicy(vkey), manifest.Open, manifest.OpenPlace)
+	rep, err := bundle.Verify(bytes.NewReader(file), int64(len(file)), chain.LogPolicy(vkey), manifest.Open, bundle.Devices(manifest.OpenPlace))
 	must(t, err)
 	return rep
 }

@@ -43,25 +43,25 @@ func (e AuditKind) Valid() bool {
 
 // Defines values for AuditRunState.
 const (
-	Failed      AuditRunState = "failed"
-	Findings    AuditRunState = "findings"
-	Interrupted AuditRunState = "interrupted"
-	Ok          AuditRunState = "ok"
-	Running     AuditRunState = "running"
+	AuditRunStateFailed      AuditRunState = "failed"
+	AuditRunStateFindings    AuditRunState = "findings"
+	AuditRunStateInterrupted AuditRunState = "interrupted"
+	AuditRunStateOk          AuditRunState = "ok"
+	AuditRunStateRunning     AuditRunState = "running"
 )
 
 // Valid indicates whether the value is a known member of the AuditRunState enum.
 func (e AuditRunState) Valid() bool {
 	switch e {
-	case Failed:
+	case AuditRunStateFailed:
 		return true
-	case Findings:
+	case AuditRunStateFindings:
 		return true
-	case Interrupted:
+	case AuditRunStateInterrupted:
 		return true
-	case Ok:
+	case AuditRunStateOk:
 		return true
-	case Running:
+	case AuditRunStateRunning:
 		return true
 	default:
 		return false
@@ -209,6 +209,27 @@ const (
 func (e SealResultStatus) Valid() bool {
 	switch e {
 	case SealResultStatusSealed:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for TimestampState.
+const (
+	TimestampStateFailed TimestampState = "failed"
+	TimestampStateLate   TimestampState = "late"
+	TimestampStateOk     TimestampState = "ok"
+)
+
+// Valid indicates whether the value is a known member of the TimestampState enum.
+func (e TimestampState) Valid() bool {
+	switch e {
+	case TimestampStateFailed:
+		return true
+	case TimestampStateLate:
+		return true
+	case TimestampStateOk:
 		return true
 	default:
 		return false
@@ -1005,6 +1026,9 @@ type LogState struct {
 	Size       int64  `json:"size"`
 	StoreLabel string `json:"store_label"`
 
+	// Timestamps One a configured authority, and one for carried tokens if there are any
+	Timestamps *[]Timestamp `json:"timestamps,omitempty"`
+
 	// Vkey The newest key
 	Vkey string `json:"vkey"`
 
@@ -1270,6 +1294,40 @@ type System struct {
 	Version    string `json:"version"`
 }
 
+// Timestamp The newest RFC 3161 token of an authority. Without one gen_time and leaf are absent and size is 0
+type Timestamp struct {
+	// Authority Its address, or `carried`
+	Authority string `json:"authority"`
+
+	// Error Of the last attempt
+	Error *string `json:"error,omitempty"`
+
+	// GenTime By the authority's clock
+	GenTime *time.Time `json:"gen_time,omitempty"`
+
+	// Leaf Index of the token's own leaf
+	Leaf *int64 `json:"leaf,omitempty"`
+
+	// Size Leaves of the stamped tree
+	Size int64 `json:"size"`
+
+	// State `late`: no token for two rounds; `failed`: the last attempt
+	State TimestampState `json:"state"`
+}
+
+// TimestampState `late`: no token for two rounds; `failed`: the last attempt
+type TimestampState string
+
+// TimestampRequestFile defines model for TimestampRequestFile.
+type TimestampRequestFile struct {
+	// Der TimeStampReq in Base64
+	Der      []byte `json:"der"`
+	FileName string `json:"file_name"`
+
+	// Size Leaves of the tree to be stamped
+	Size int64 `json:"size"`
+}
+
 // Township defines model for Township.
 type Township struct {
 	AreaKm2 *float32 `json:"area_km2,omitempty"`
@@ -1489,6 +1547,12 @@ type ListLeavesParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// ImportTimestampJSONBody defines parameters for ImportTimestamp.
+type ImportTimestampJSONBody struct {
+	// Der The .tsr file, or the token alone, in Base64
+	Der []byte `json:"der"`
+}
+
 // ListOfficersParams defines parameters for ListOfficers.
 type ListOfficersParams struct {
 	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
@@ -1565,6 +1629,9 @@ type StartAuditJSONRequestBody StartAuditJSONBody
 
 // ImportCosignaturesJSONRequestBody defines body for ImportCosignatures for application/json ContentType.
 type ImportCosignaturesJSONRequestBody ImportCosignaturesJSONBody
+
+// ImportTimestampJSONRequestBody defines body for ImportTimestamp for application/json ContentType.
+type ImportTimestampJSONRequestBody ImportTimestampJSONBody
 
 // RequestWitnessJSONRequestBody defines body for RequestWitness for application/json ContentType.
 type RequestWitnessJSONRequestBody = WitnessRequest
@@ -1697,6 +1764,12 @@ type ServerInterface interface {
 	// GetLeaf One leaf with its place in the tree; what it records, in a sentence, to those who see the whole county
 	// (GET /api/v1/log/leaves/{index})
 	GetLeaf(c *gin.Context, index int64)
+	// RequestTimestamp A time-stamp request (RFC 3161) over the newest checkpoint, to be carried to an authority
+	// (POST /api/v1/log/timestamp-request)
+	RequestTimestamp(c *gin.Context)
+	// ImportTimestamp Verify and log what an authority answered to such a request
+	// (POST /api/v1/log/timestamps)
+	ImportTimestamp(c *gin.Context)
 	// RequestWitness What a witness without network is to sign: the text of a request file, over the newest checkpoint
 	// (POST /api/v1/log/witness-request)
 	RequestWitness(c *gin.Context)
@@ -2910,6 +2983,32 @@ func (siw *ServerInterfaceWrapper) GetLeaf(c *gin.Context) {
 	siw.Handler.GetLeaf(c, index)
 }
 
+// RequestTimestamp operation middleware
+func (siw *ServerInterfaceWrapper) RequestTimestamp(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RequestTimestamp(c)
+}
+
+// ImportTimestamp operation middleware
+func (siw *ServerInterfaceWrapper) ImportTimestamp(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ImportTimestamp(c)
+}
+
 // RequestWitness operation middleware
 func (siw *ServerInterfaceWrapper) RequestWitness(c *gin.Context) {
 
@@ -3286,6 +3385,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/log/alarms/:id/acknowledge", wrapper.AcknowledgeAlarm)
 	router.POST(options.BaseURL+"/api/v1/log/witness-request", wrapper.RequestWitness)
 	router.POST(options.BaseURL+"/api/v1/log/cosignatures", wrapper.ImportCosignatures)
+	router.POST(options.BaseURL+"/api/v1/log/timestamp-request", wrapper.RequestTimestamp)
+	router.POST(options.BaseURL+"/api/v1/log/timestamps", wrapper.ImportTimestamp)
 }
 
 type ProblemApplicationProblemPlusJSONResponse Problem
@@ -4755,6 +4856,83 @@ func (response GetLeafdefaultApplicationProblemPlusJSONResponse) VisitGetLeafRes
 	return err
 }
 
+type RequestTimestampRequestObject struct {
+}
+
+type RequestTimestampResponseObject interface {
+	VisitRequestTimestampResponse(w http.ResponseWriter) error
+}
+
+type RequestTimestamp200JSONResponse TimestampRequestFile
+
+func (response RequestTimestamp200JSONResponse) VisitRequestTimestampResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RequestTimestampdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RequestTimestampdefaultApplicationProblemPlusJSONResponse) VisitRequestTimestampResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportTimestampRequestObject struct {
+	Body *ImportTimestampJSONRequestBody
+}
+
+type ImportTimestampResponseObject interface {
+	VisitImportTimestampResponse(w http.ResponseWriter) error
+}
+
+type ImportTimestamp200JSONResponse Timestamp
+
+func (response ImportTimestamp200JSONResponse) VisitImportTimestampResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportTimestampdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ImportTimestampdefaultApplicationProblemPlusJSONResponse) VisitImportTimestampResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type RequestWitnessRequestObject struct {
 	Body *RequestWitnessJSONRequestBody
 }
@@ -5400,6 +5578,12 @@ type StrictServerInterface interface {
 	// GetLeaf One leaf with its place in the tree; what it records, in a sentence, to those who see the whole county
 	// (GET /api/v1/log/leaves/{index})
 	GetLeaf(ctx context.Context, request GetLeafRequestObject) (GetLeafResponseObject, error)
+	// RequestTimestamp A time-stamp request (RFC 3161) over the newest checkpoint, to be carried to an authority
+	// (POST /api/v1/log/timestamp-request)
+	RequestTimestamp(ctx context.Context, request RequestTimestampRequestObject) (RequestTimestampResponseObject, error)
+	// ImportTimestamp Verify and log what an authority answered to such a request
+	// (POST /api/v1/log/timestamps)
+	ImportTimestamp(ctx context.Context, request ImportTimestampRequestObject) (ImportTimestampResponseObject, error)
 	// RequestWitness What a witness without network is to sign: the text of a request file, over the newest checkpoint
 	// (POST /api/v1/log/witness-request)
 	RequestWitness(ctx context.Context, request RequestWitnessRequestObject) (RequestWitnessResponseObject, error)
@@ -6697,6 +6881,72 @@ func (sh *strictHandler) GetLeaf(ctx *gin.Context, index int64) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetLeafResponseObject); ok {
 		if err := validResponse.VisitGetLeafResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RequestTimestamp operation middleware
+func (sh *strictHandler) RequestTimestamp(ctx *gin.Context) {
+	var request RequestTimestampRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RequestTimestamp(ctx, request.(RequestTimestampRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RequestTimestamp")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RequestTimestampResponseObject); ok {
+		if err := validResponse.VisitRequestTimestampResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ImportTimestamp operation middleware
+func (sh *strictHandler) ImportTimestamp(ctx *gin.Context) {
+	var request ImportTimestampRequestObject
+
+	var body ImportTimestampJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ImportTimestamp(ctx, request.(ImportTimestampRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ImportTimestamp")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ImportTimestampResponseObject); ok {
+		if err := validResponse.VisitImportTimestampResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -35,6 +35,9 @@ func (s *Server) GetLog(ctx context.Context, _ GetLogRequestObject) (GetLogRespo
 	if !st.PublishedAt.IsZero() {
 		out.CheckpointAt = &st.PublishedAt
 	}
+	if out.Timestamps, err = s.timestamps(ctx); err != nil {
+		return nil, err
+	}
 	if st.Copies {
 		out.CopiedSize = &st.Copied
 		if !st.CopiedAt.IsZero() {

@@ -156,7 +156,7 @@ for index, (leaf, leafhash, said) in leaves.items():
     if leaf[2] == 80 and said:  # a station's key: a DER public key, its SHA-256 as its name
         must(sha(said[2]) == said[1] and leaf[3] == sha(b"zz-subject\0key\0" + said[1].hex().encode())[:16], f"leaf {index}: not this key's")
         keys[leaf[3]] = said[2]
-    if leaf[2] not in (1, 80, 81):
+    if leaf[2] not in (1, 80, 81, 92):  # of keys and timestamps a bundle holds those that concern it
         chains.setdefault(leaf[3], {})[leaf[4]] = (leaf, leafhash)
 for subject, chain in chains.items():
     prev = bytes(32)

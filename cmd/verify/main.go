@@ -39,6 +39,7 @@ type cli struct {
 	JSON    bool             `help:"以 JSON 输出。 Report as JSON." name:"json"`
 	Version kong.VersionFlag `help:"打印版本。" short:"V"`
 	Subject string           `arg:"" name:"bundle-or-receipt" help:"证据包（zip）或回执（.tlog-proof）。" type:"existingfile"`
+	stampFlags
 }
 
 func main() {
@@ -118,7 +119,11 @@ func (c *cli) bundle(out io.Writer, f io.ReaderAt, size int64, trust *chain.Poli
 		p := chain.LogPolicy(vkey)
 		trust = &p
 	}
-	rep, err := bundle.Verify(f, size, *trust, manifest.Open, manifest.OpenPlace)
+	roots, err := c.tsaRoots()
+	if err != nil {
+		return undecided, err
+	}
+	rep, err := bundle.Verify(f, size, *trust, manifest.Open, bundle.Devices(manifest.OpenPlace), bundle.TSARoots(roots))
 	if err != nil {
 		return undecided, err
 	}
@@ -194,6 +199,7 @@ func printReport(out io.Writer, rep bundle.Report) {
 	for _, s := range rep.Checked {
 		say(false, out, "  · %s", s)
 	}
+	printStamps(out, rep)
 	for _, f := range rep.Failures {
 		say(false, out, "✗ %s：%s | %s", f.Where, f.Zh, f.En)
 	}

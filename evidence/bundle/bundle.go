@@ -15,9 +15,11 @@
 //	                      cosignature show; how many must have signed, the reader's own policy says
 //	files/…               the original bytes
 //	proofs/N.tlog-proof   a C2SP receipt for each leaf: the items' chains, the case's chain, manifests, enrolments of keys
+//	timestamps/N.consistency  that what the token of leaf N stamped is the past of the tree of proofs/
 //	EXPORT.tlog-proof     the receipt of the export itself
 //
-// Read bundle.go for the format, write.go for making one, verify.go for what is checked, layout.go for the zip's own bytes.
+// Read bundle.go for the format, write.go for making one, verify.go for what is checked, stamp.go for
+// trusted time, layout.go for the zip's own bytes.
 package bundle
 
 import (

@@ -161,7 +161,7 @@ func (t *teller) tell(k Key) (Key, error) {
 	out.Odd = append(out.Odd, facts.odd...)
 	for _, s := range facts.states {
 		if out.State == nil || cmp.Or(cmp.Compare(out.State.Epoch, s.Place.Epoch), cmp.Compare(out.State.Leaf, s.Index)) < 0 {
-			out.State = &StateShown{Leaf: s.Index, Epoch: s.Place.Epoch, Counter: s.Place.Counter, At: stamp(s.At), Closing: s.Closing}
+			out.State = &StateShown{Leaf: s.Index, Epoch: s.Place.Epoch, Counter: s.Place.Counter, At: timeText(s.At), Closing: s.Closing}
 		}
 	}
 	for _, c := range slices.SortedFunc(maps.Keys(facts.clips), func(a, b at) int {
@@ -378,7 +378,7 @@ func (f told) breaks(c at) (odd []string) {
 }
 
 func (t *teller) clip(p placed) Clip {
-	c := Clip{Leaf: p.Index, Exhibit: t.exhibits[p.Index].Number, Epoch: p.Place.Epoch, Counter: p.Place.Counter, Recorder: p.Recorder, SignedAt: stamp(p.At),
+	c := Clip{Leaf: p.Index, Exhibit: t.exhibits[p.Index].Number, Epoch: p.Place.Epoch, Counter: p.Place.Counter, Recorder: p.Recorder, SignedAt: timeText(p.At),
 		LoggedAt: p.Leaf.Time().Format(time.RFC3339)}
 	if len(p.Place.Checkpoint) != 32 {
 		return c
@@ -460,7 +460,7 @@ func span(first, last uint64) string {
 	return fmt.Sprintf("%d–%d", first, last)
 }
 
-func stamp(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
+func timeText(ms int64) string { return time.UnixMilli(ms).UTC().Format(time.RFC3339) }
 
 // Tell fills in the second half of Chains from the receipts, as a reader will compute it again.
 func (in *Input) Tell(read SignedChain) error {

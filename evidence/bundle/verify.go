@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -25,14 +26,15 @@ type Report struct {
 	ExportLeaf int64  `json:"export_leaf,omitempty"`
 	ExportedAt string `json:"exported_at,omitempty"`
 	// FrozenRoot is the root over the exhibits that the decision's leaf carries, hex; "" before a decision.
-	FrozenRoot  string    `json:"frozen_root,omitempty"`
-	DecidedLeaf *int64    `json:"decided_leaf,omitempty"`
-	Records     []Record  `json:"records,omitempty"`
-	Leaves      int       `json:"leaves"`
-	Missing     []string  `json:"missing,omitempty"` // what the devices' own chains show to be missing, zh-CN
-	Checked     []string  `json:"checked"`
-	Failures    []Failure `json:"failures"`
-	Witness     Witness   `json:"witness"`
+	FrozenRoot  string      `json:"frozen_root,omitempty"`
+	DecidedLeaf *int64      `json:"decided_leaf,omitempty"`
+	Records     []Record    `json:"records,omitempty"`
+	Leaves      int         `json:"leaves"`
+	Missing     []string    `json:"missing,omitempty"` // what the devices' own chains show to be missing, zh-CN
+	Checked     []string    `json:"checked"`
+	Timestamps  []Timestamp `json:"timestamps"`
+	Failures    []Failure   `json:"failures"`
+	Witness     Witness     `json:"witness"`
 }
 
 // Witness tells how the reader's own policy judges the cosignatures of the bundle's checkpoints: of the one that has the fewest.
@@ -108,19 +110,21 @@ type verifier struct {
 	leaves  map[int64]chain.Proven
 	judged  map[int64]bool // sizes of checkpoints whose witnesses were reported
 	report  Report
+
+	tsaRoots *x509.CertPool // nil: timestamps are not judged
 }
 
 // Verify checks a bundle against the logs and witnesses of a policy. The error is for a file that can't be read; whatever doesn't hold, a file that is
 // no zip included, is in the report.
-func Verify(r io.ReaderAt, size int64, trust chain.Policy, read SignedFile, device ...SignedChain) (Report, error) {
+func Verify(r io.ReaderAt, size int64, trust chain.Policy, read SignedFile, options ...Option) (Report, error) {
 	in := &watched{r: io.NewSectionReader(r, 0, size)}
 	v := &verifier{trust: trust, read: read, r: in, size: size, files: map[string]*zip.File{}, texts: map[string][]byte{}, digest: map[string]string{},
 		roots: map[int64]chain.Hash{}, leaves: map[int64]chain.Proven{}, judged: map[int64]bool{}}
+	for _, o := range options {
+		o(v)
+	}
 	v.report.Checked, v.report.Failures = []string{}, []Failure{}
 	v.report.Witness = JudgeWitnesses(trust, chain.Proven{})
-	if len(device) > 0 {
-		v.device = device[0]
-	}
 	var err error
 	if v.zip, err = zip.NewReader(in, size); err != nil {
 		v.fail("zip", "不是完整的证据包（zip 打不开，可能被截断）："+err.Error(), "not a whole bundle (the zip can't be opened, it may be cut short): "+err.Error())
@@ -137,6 +141,7 @@ func Verify(r io.ReaderAt, size int64, trust chain.Policy, read SignedFile, devi
 		v.records()
 		v.frozen()
 		v.completeness()
+		v.stamps()
 	}
 	return v.report, in.err
 }
@@ -292,6 +297,9 @@ func wellNamed(name string) bool {
 		n, err := strconv.Atoi(number)
 		return ok && err == nil && memberName(n, file) == name
 	}
+	if isStampName(name) {
+		return true
+	}
 	digits := strings.TrimSuffix(strings.TrimPrefix(name, proofsDir), proofSuffix)
 	n, err := strconv.ParseInt(digits, 10, 64)
 	return err == nil && n >= 0 && proofName(n) == name
@@ -394,11 +402,12 @@ func (v *verifier) export() {
 }
 
 // chains checks that every subject's leaves are all there, from the first on, each naming the one before: nothing was left out of the
-// middle. Keys are exempt: a docking station's chain holds the manifests of every case; completeness.go shows what it can of them.
+// middle. Keys are exempt: a docking station's chain holds the manifests of every case; completeness.go shows what it can of them. So are
+// timestamps: a bundle takes those that tell most about it.
 func (v *verifier) chains() {
 	bySubject := map[chain.SubjectID]map[uint64]chain.Proven{}
 	for _, p := range v.leaves {
-		if ofKey(p.Leaf.Kind) {
+		if ofKey(p.Leaf.Kind) || p.Leaf.Kind == chain.KindTimestamp {
 			continue
 		}
 		s := bySubject[p.Leaf.Subject]

@@ -33,6 +33,7 @@ type Input struct {
 	Items  []Item
 	Proofs map[int64][]byte // receipts by index of the leaf
 	Chains *Chains          // chain.json; see Tell. nil leaves it out
+	Stamps map[int64][]byte // Consistency of timestamps, by index of the token's leaf
 }
 
 // Plan is a bundle whose every digest is known before its first byte is written, so that the export can be logged first.
@@ -92,6 +93,7 @@ func NewPlan(in Input) (*Plan, error) {
 	for _, index := range slices.Sorted(maps.Keys(in.Proofs)) {
 		p.text(proofName(index), in.Proofs[index])
 	}
+	p.addStamps(in.Stamps)
 	m := Manifest{Format: Format, CaseID: in.CaseID}
 	for _, part := range p.parts {
 		m.Members = append(m.Members, part.Member)

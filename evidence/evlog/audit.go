@@ -75,6 +75,9 @@ func (a *audit) run(ctx context.Context, tx pgx.Tx) error {
 	if err := a.expectCheckpoints(ctx, q); err != nil {
 		return err
 	}
+	if err := a.expectTimestamps(ctx, q); err != nil {
+		return err
+	}
 	if err := a.leaves(ctx, tx); err != nil {
 		return err
 	}

@@ -4,8 +4,8 @@
 // stored leaf, and never signs: that is the signer's.
 //
 // Read append.go for the way in (sequence.go for what happens under the head's lock, batch.go for group commit), publish.go for
-// checkpoints, witness.go for who cosigns them, mirror.go for the locked copy in the store, read.go and http.go for the ways out, erase.go
-// for what may go, audit.go for the proof that all of it still holds.
+// checkpoints, witness.go for who cosigns them, stamp.go for trusted time, mirror.go for the locked copy in the store, read.go and http.go
+// for the ways out, erase.go for what may go, audit.go for the proof that all of it still holds.
 package evlog
 
 import (
@@ -47,6 +47,7 @@ type Options struct {
 	MaxBatch int           // callers of Do that share a commit at most; 0 is 256
 	Now      func() time.Time
 	Logger   *slog.Logger
+	Stamps   Stamps // who is asked for trusted timestamps
 }
 
 // Log is the evidence log.
@@ -63,6 +64,7 @@ type Log struct {
 	maxBatch int
 	now      func() time.Time
 	log      *slog.Logger
+	stamper  stamper
 
 	halt    atomic.Pointer[string] // why appending and signing stand still
 	wake    chan struct{}          // something was appended
@@ -102,6 +104,10 @@ func New(pool *pgxpool.Pool, o Options) (*Log, error) {
 	}
 	if l.log == nil {
 		l.log = slog.Default()
+	}
+	var err error
+	if l.stamper, err = newStamper(o.Stamps); err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
 	}
 	if l.signer == nil {
 		if o.Dir == "" {

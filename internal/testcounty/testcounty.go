@@ -83,11 +83,22 @@ type County struct {
 // New starts a county; it ends with the test. change may alter what the edge is built of.
 func New(t testing.TB, change ...func(*api.Deps)) *County {
 	t.Helper()
-	return NewWith(t, func(*evlog.Log) {}, change...)
+	return newCounty(t, func(*evlog.Options) {}, func(*evlog.Log) {}, change)
 }
 
 // NewWith is New with something done to the log before it runs, such as setting its witnesses.
 func NewWith(t testing.TB, before func(*evlog.Log), change ...func(*api.Deps)) *County {
+	t.Helper()
+	return newCounty(t, func(*evlog.Options) {}, before, change)
+}
+
+// NewWithLog is New with other options of the log.
+func NewWithLog(t testing.TB, log func(*evlog.Options), change ...func(*api.Deps)) *County {
+	t.Helper()
+	return newCounty(t, log, func(*evlog.Log) {}, change)
+}
+
+func newCounty(t testing.TB, log func(*evlog.Options), before func(*evlog.Log), change []func(*api.Deps)) *County {
 	t.Helper()
 	c := &County{t: t, StoreOptions: testenv.StoreOptions(t), Officers: map[string][]string{}, database: testenv.DatabaseURL(t)}
 	var err error
@@ -98,7 +109,7 @@ func NewWith(t testing.TB, before func(*evlog.Log), change ...func(*api.Deps)) *
 	c.must(err)
 	t.Cleanup(c.Pool.Close)
 	c.Secrets = t.TempDir()
-	c.Log = evlogtest.LogIn(t, c.Pool, c.Secrets, before)
+	c.Log = evlogtest.Open(t, c.Pool, c.Secrets, log, before)
 	quiet := slog.New(slog.DiscardHandler)
 	c.Auth = authority.New(c.Pool, c.Log, authority.Options{})
 	c.Keeper = evidence.NewKeeper(c.Pool, c.Log, c.Store, nil)

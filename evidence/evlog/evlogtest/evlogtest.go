@@ -37,26 +37,41 @@ func LogWith(t testing.TB, pool *pgxpool.Pool, before func(*evlog.Log)) *evlog.L
 	return logIn(t, pool, t.TempDir(), before)
 }
 
+// With is Log with changed options.
+func With(t testing.TB, pool *pgxpool.Pool, change func(*evlog.Options)) *evlog.Log {
+	t.Helper()
+	return Open(t, pool, t.TempDir(), change, func(*evlog.Log) {})
+}
+
 func logIn(t testing.TB, pool *pgxpool.Pool, dir string, before func(*evlog.Log)) *evlog.Log {
+	t.Helper()
+	return Open(t, pool, dir, func(*evlog.Options) {}, before)
+}
+
+// Open is Log with the signer's key in dir, changed options, and something done before it runs.
+func Open(t testing.TB, pool *pgxpool.Pool, dir string, change func(*evlog.Options), before func(*evlog.Log)) *evlog.Log {
 	t.Helper()
 	s, err := signer.Open(context.Background(), dir, "test.zhizheng.local/log")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := evlog.New(pool, evlog.Options{
-		Signer: s, Interval: 50 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
-	})
+	o := evlog.Options{Signer: s, Interval: 50 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	change(&o)
+	l, err := evlog.New(pool, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	before(l)
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
+	done := make(chan error, 2)
 	go func() { done <- l.Run(ctx) }()
+	go func() { done <- l.RunStamps(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("publish checkpoints: %v", err)
+		for range 2 {
+			if err := <-done; err != nil {
+				t.Errorf("publish checkpoints, stamp them: %v", err)
+			}
 		}
 		if err := l.Close(); err != nil {
 			t.Errorf("close log: %v", err)

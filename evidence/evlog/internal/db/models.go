@@ -22,3 +22,21 @@ type LogCosignature struct {
 	Line    string
 	At      time.Time
 }
+
+type LogTimestampRefused struct {
+	Sum       []byte
+	Authority string
+	Body      string
+	Answer    []byte
+	Reason    string
+	At        time.Time
+}
+
+type LogTimestampState struct {
+	Authority string
+	Attempts  int64
+	NextAt    time.Time
+	TriedAt   *time.Time
+	Error     string
+	Refused   bool
+}

@@ -170,3 +170,72 @@ select e.seq from log_entry e
 left join log_payload p using (seq)
 where e.key >= 'recovered/' and e.key < 'recovered0' and p.seq is null
 order by e.seq;
+-- name: AddTimestamp :exec
+insert into log_timestamp (key, authority, size, gen_time)
+values (sqlc.arg(key), sqlc.arg(authority), sqlc.arg(size), sqlc.arg(gen_time))
+on conflict (key) do nothing;
+
+-- name: NewestTimestamps :many
+select distinct on (t.authority) t.key, t.authority, t.size, t.gen_time, e.seq
+from log_timestamp t
+join log_entry e on e.key = t.key
+order by t.authority, t.size desc, t.gen_time desc;
+
+-- name: TimestampsCovering :many
+select t.key, t.authority, t.size, t.gen_time, e.seq
+from log_timestamp t
+join log_entry e on e.key = t.key
+where t.size > sqlc.arg(seq)
+order by t.size, t.gen_time
+limit sqlc.arg(most);
+
+-- name: TimestampsToAudit :many
+select t.key, t.authority, t.size, t.gen_time, e.seq, e.bytes, p.payload
+from log_timestamp t
+left join log_entry e on e.key = t.key
+left join log_payload p on p.seq = e.seq
+where t.key > sqlc.arg(after)
+order by t.key
+limit sqlc.arg(most);
+
+-- name: KnowAuthority :exec
+insert into log_timestamp_state (authority, next_at) values (sqlc.arg(authority), sqlc.arg(now)) on conflict (authority) do nothing;
+
+-- name: ClaimAuthority :one
+update log_timestamp_state
+set attempts = attempts + 1, tried_at = sqlc.arg(now), next_at = sqlc.arg(lease)
+where authority = sqlc.arg(authority) and (next_at <= sqlc.arg(now) or sqlc.arg(at_once)::boolean)
+returning attempts;
+
+-- name: AuthorityFailed :exec
+update log_timestamp_state
+set error = sqlc.arg(error), refused = sqlc.arg(refused), next_at = sqlc.arg(next_at)
+where authority = sqlc.arg(authority);
+
+-- name: AuthorityHeld :exec
+update log_timestamp_state
+set attempts = 0, error = '', refused = false, next_at = sqlc.arg(next_at)
+where authority = sqlc.arg(authority);
+
+-- name: StampAuthorities :many
+select authority, attempts, next_at, tried_at, error, refused from log_timestamp_state where authority = any(sqlc.arg(authorities)::text[]);
+
+-- name: KeepRefused :execrows
+insert into log_timestamp_refused (sum, authority, body, answer, reason, at)
+select sqlc.arg(sum), sqlc.arg(authority), sqlc.arg(body), sqlc.arg(answer), sqlc.arg(reason), sqlc.arg(at)
+where (select count(*) from log_timestamp_refused r where r.authority = sqlc.arg(authority)) < sqlc.arg(most)::bigint
+on conflict (sum) do nothing;
+
+-- name: RefusedAnswers :many
+select sum, authority, body, answer, reason, at from log_timestamp_refused order by at desc limit sqlc.arg(most);
+
+-- name: KeepRequest :exec
+insert into log_timestamp_request (digest, body, at) values (sqlc.arg(digest), sqlc.arg(body), sqlc.arg(at)) on conflict (digest) do nothing;
+
+-- name: RequestBody :one
+select body from log_timestamp_request where digest = sqlc.arg(digest);
+
+-- name: CountTimestamps :one
+select
+  (select count(*) from log_timestamp) as known,
+  (select count(*) from log_entry where key >= 'timestamp/' and key < 'timestamp0') as logged; -- '0' follows '/' in collation C

@@ -10,6 +10,68 @@ import (
 	"time"
 )
 
+const addTimestamp = `-- name: AddTimestamp :exec
+insert into log_timestamp (key, authority, size, gen_time)
+values ($1, $2, $3, $4)
+on conflict (key) do nothing
+`
+
+type AddTimestampParams struct {
+	Key       string
+	Authority string
+	Size      int64
+	GenTime   time.Time
+}
+
+func (q *Queries) AddTimestamp(ctx context.Context, arg AddTimestampParams) error {
+	_, err := q.db.Exec(ctx, addTimestamp,
+		arg.Key,
+		arg.Authority,
+		arg.Size,
+		arg.GenTime,
+	)
+	return err
+}
+
+const authorityFailed = `-- name: AuthorityFailed :exec
+update log_timestamp_state
+set error = $1, refused = $2, next_at = $3
+where authority = $4
+`
+
+type AuthorityFailedParams struct {
+	Error     string
+	Refused   bool
+	NextAt    time.Time
+	Authority string
+}
+
+func (q *Queries) AuthorityFailed(ctx context.Context, arg AuthorityFailedParams) error {
+	_, err := q.db.Exec(ctx, authorityFailed,
+		arg.Error,
+		arg.Refused,
+		arg.NextAt,
+		arg.Authority,
+	)
+	return err
+}
+
+const authorityHeld = `-- name: AuthorityHeld :exec
+update log_timestamp_state
+set attempts = 0, error = '', refused = false, next_at = $1
+where authority = $2
+`
+
+type AuthorityHeldParams struct {
+	NextAt    time.Time
+	Authority string
+}
+
+func (q *Queries) AuthorityHeld(ctx context.Context, arg AuthorityHeldParams) error {
+	_, err := q.db.Exec(ctx, authorityHeld, arg.NextAt, arg.Authority)
+	return err
+}
+
 const checkpointAt = `-- name: CheckpointAt :one
 select size, root, note, at from log_checkpoint where size = $1
 `
@@ -87,6 +149,32 @@ func (q *Queries) CheckpointsBefore(ctx context.Context, arg CheckpointsBeforePa
 		return nil, err
 	}
 	return items, nil
+}
+
+const claimAuthority = `-- name: ClaimAuthority :one
+update log_timestamp_state
+set attempts = attempts + 1, tried_at = $1, next_at = $2
+where authority = $3 and (next_at <= $1 or $4::boolean)
+returning attempts
+`
+
+type ClaimAuthorityParams struct {
+	Now       *time.Time
+	Lease     time.Time
+	Authority string
+	AtOnce    bool
+}
+
+func (q *Queries) ClaimAuthority(ctx context.Context, arg ClaimAuthorityParams) (int64, error) {
+	row := q.db.QueryRow(ctx, claimAuthority,
+		arg.Now,
+		arg.Lease,
+		arg.Authority,
+		arg.AtOnce,
+	)
+	var attempts int64
+	err := row.Scan(&attempts)
+	return attempts, err
 }
 
 const claimMirror = `-- name: ClaimMirror :many
@@ -234,6 +322,24 @@ func (q *Queries) CountTiles(ctx context.Context) (int64, error) {
 	var count int64
 	err := row.Scan(&count)
 	return count, err
+}
+
+const countTimestamps = `-- name: CountTimestamps :one
+select
+  (select count(*) from log_timestamp) as known,
+  (select count(*) from log_entry where key >= 'timestamp/' and key < 'timestamp0') as logged
+`
+
+type CountTimestampsRow struct {
+	Known  int64
+	Logged int64
+}
+
+func (q *Queries) CountTimestamps(ctx context.Context) (CountTimestampsRow, error) {
+	row := q.db.QueryRow(ctx, countTimestamps)
+	var i CountTimestampsRow
+	err := row.Scan(&i.Known, &i.Logged)
+	return i, err
 }
 
 const entriesBefore = `-- name: EntriesBefore :many
@@ -752,6 +858,68 @@ func (q *Queries) KeepCheckpointFor(ctx context.Context, arg KeepCheckpointForPa
 	return err
 }
 
+const keepRefused = `-- name: KeepRefused :execrows
+insert into log_timestamp_refused (sum, authority, body, answer, reason, at)
+select $1, $2, $3, $4, $5, $6
+where (select count(*) from log_timestamp_refused r where r.authority = $2) < $7::bigint
+on conflict (sum) do nothing
+`
+
+type KeepRefusedParams struct {
+	Sum       []byte
+	Authority string
+	Body      string
+	Answer    []byte
+	Reason    string
+	At        time.Time
+	Most      int64
+}
+
+func (q *Queries) KeepRefused(ctx context.Context, arg KeepRefusedParams) (int64, error) {
+	result, err := q.db.Exec(ctx, keepRefused,
+		arg.Sum,
+		arg.Authority,
+		arg.Body,
+		arg.Answer,
+		arg.Reason,
+		arg.At,
+		arg.Most,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const keepRequest = `-- name: KeepRequest :exec
+insert into log_timestamp_request (digest, body, at) values ($1, $2, $3) on conflict (digest) do nothing
+`
+
+type KeepRequestParams struct {
+	Digest []byte
+	Body   string
+	At     time.Time
+}
+
+func (q *Queries) KeepRequest(ctx context.Context, arg KeepRequestParams) error {
+	_, err := q.db.Exec(ctx, keepRequest, arg.Digest, arg.Body, arg.At)
+	return err
+}
+
+const knowAuthority = `-- name: KnowAuthority :exec
+insert into log_timestamp_state (authority, next_at) values ($1, $2) on conflict (authority) do nothing
+`
+
+type KnowAuthorityParams struct {
+	Authority string
+	Now       time.Time
+}
+
+func (q *Queries) KnowAuthority(ctx context.Context, arg KnowAuthorityParams) error {
+	_, err := q.db.Exec(ctx, knowAuthority, arg.Authority, arg.Now)
+	return err
+}
+
 const lastCosignature = `-- name: LastCosignature :one
 select size, witness, key_hash, line, at
 from log_cosignature
@@ -862,6 +1030,47 @@ func (q *Queries) Mirror(ctx context.Context) (MirrorRow, error) {
 	return i, err
 }
 
+const newestTimestamps = `-- name: NewestTimestamps :many
+select distinct on (t.authority) t.key, t.authority, t.size, t.gen_time, e.seq
+from log_timestamp t
+join log_entry e on e.key = t.key
+order by t.authority, t.size desc, t.gen_time desc
+`
+
+type NewestTimestampsRow struct {
+	Key       string
+	Authority string
+	Size      int64
+	GenTime   time.Time
+	Seq       int64
+}
+
+func (q *Queries) NewestTimestamps(ctx context.Context) ([]NewestTimestampsRow, error) {
+	rows, err := q.db.Query(ctx, newestTimestamps)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []NewestTimestampsRow{}
+	for rows.Next() {
+		var i NewestTimestampsRow
+		if err := rows.Scan(
+			&i.Key,
+			&i.Authority,
+			&i.Size,
+			&i.GenTime,
+			&i.Seq,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const publisher = `-- name: Publisher :one
 select size, root, note, at from log_publisher where one
 `
@@ -883,6 +1092,79 @@ func (q *Queries) Publisher(ctx context.Context) (PublisherRow, error) {
 		&i.At,
 	)
 	return i, err
+}
+
+const refusedAnswers = `-- name: RefusedAnswers :many
+select sum, authority, body, answer, reason, at from log_timestamp_refused order by at desc limit $1
+`
+
+func (q *Queries) RefusedAnswers(ctx context.Context, most int32) ([]LogTimestampRefused, error) {
+	rows, err := q.db.Query(ctx, refusedAnswers, most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []LogTimestampRefused{}
+	for rows.Next() {
+		var i LogTimestampRefused
+		if err := rows.Scan(
+			&i.Sum,
+			&i.Authority,
+			&i.Body,
+			&i.Answer,
+			&i.Reason,
+			&i.At,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const requestBody = `-- name: RequestBody :one
+select body from log_timestamp_request where digest = $1
+`
+
+func (q *Queries) RequestBody(ctx context.Context, digest []byte) (string, error) {
+	row := q.db.QueryRow(ctx, requestBody, digest)
+	var body string
+	err := row.Scan(&body)
+	return body, err
+}
+
+const stampAuthorities = `-- name: StampAuthorities :many
+select authority, attempts, next_at, tried_at, error, refused from log_timestamp_state where authority = any($1::text[])
+`
+
+func (q *Queries) StampAuthorities(ctx context.Context, authorities []string) ([]LogTimestampState, error) {
+	rows, err := q.db.Query(ctx, stampAuthorities, authorities)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []LogTimestampState{}
+	for rows.Next() {
+		var i LogTimestampState
+		if err := rows.Scan(
+			&i.Authority,
+			&i.Attempts,
+			&i.NextAt,
+			&i.TriedAt,
+			&i.Error,
+			&i.Refused,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const subjectHeads = `-- name: SubjectHeads :many
@@ -992,6 +1274,107 @@ func (q *Queries) TilesOfLevel(ctx context.Context, arg TilesOfLevelParams) ([]T
 	for rows.Next() {
 		var i TilesOfLevelRow
 		if err := rows.Scan(&i.Idx, &i.Root, &i.Hashes); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const timestampsCovering = `-- name: TimestampsCovering :many
+select t.key, t.authority, t.size, t.gen_time, e.seq
+from log_timestamp t
+join log_entry e on e.key = t.key
+where t.size > $1
+order by t.size, t.gen_time
+limit $2
+`
+
+type TimestampsCoveringParams struct {
+	Seq  int64
+	Most int32
+}
+
+type TimestampsCoveringRow struct {
+	Key       string
+	Authority string
+	Size      int64
+	GenTime   time.Time
+	Seq       int64
+}
+
+func (q *Queries) TimestampsCovering(ctx context.Context, arg TimestampsCoveringParams) ([]TimestampsCoveringRow, error) {
+	rows, err := q.db.Query(ctx, timestampsCovering, arg.Seq, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []TimestampsCoveringRow{}
+	for rows.Next() {
+		var i TimestampsCoveringRow
+		if err := rows.Scan(
+			&i.Key,
+			&i.Authority,
+			&i.Size,
+			&i.GenTime,
+			&i.Seq,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const timestampsToAudit = `-- name: TimestampsToAudit :many
+select t.key, t.authority, t.size, t.gen_time, e.seq, e.bytes, p.payload
+from log_timestamp t
+left join log_entry e on e.key = t.key
+left join log_payload p on p.seq = e.seq
+where t.key > $1
+order by t.key
+limit $2
+`
+
+type TimestampsToAuditParams struct {
+	After string
+	Most  int32
+}
+
+type TimestampsToAuditRow struct {
+	Key       string
+	Authority string
+	Size      int64
+	GenTime   time.Time
+	Seq       *int64
+	Bytes     []byte
+	Payload   []byte
+}
+
+func (q *Queries) TimestampsToAudit(ctx context.Context, arg TimestampsToAuditParams) ([]TimestampsToAuditRow, error) {
+	rows, err := q.db.Query(ctx, timestampsToAudit, arg.After, arg.Most)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []TimestampsToAuditRow{}
+	for rows.Next() {
+		var i TimestampsToAuditRow
+		if err := rows.Scan(
+			&i.Key,
+			&i.Authority,
+			&i.Size,
+			&i.GenTime,
+			&i.Seq,
+			&i.Bytes,
+			&i.Payload,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
