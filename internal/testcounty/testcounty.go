@@ -35,6 +35,7 @@ import (
 	"zhizheng/evidence"
 	"zhizheng/evidence/evlog"
 	"zhizheng/evidence/evlog/evlogtest"
+	"zhizheng/evidence/evlog/signer"
 	"zhizheng/ingest"
 	"zhizheng/ingest/manifest"
 	"zhizheng/internal/blob"
@@ -58,6 +59,7 @@ type County struct {
 	Handler  http.Handler
 	Pool     *pgxpool.Pool
 	Log      *evlog.Log
+	Signer   *signer.Signer
 	Store    *blob.Store
 	Keeper   *evidence.Keeper
 	Ingest   *ingest.Service
@@ -81,7 +83,7 @@ func New(t testing.TB, change ...func(*api.Deps)) *County {
 	c.Pool, err = pg.Open(t.Context(), c.database, 16)
 	c.must(err)
 	t.Cleanup(c.Pool.Close)
-	c.Log = evlogtest.Log(t, c.Pool)
+	c.Log, c.Signer = evlogtest.LogAndSigner(t, c.Pool)
 	quiet := slog.New(slog.DiscardHandler)
 	c.Auth = authority.New(c.Pool, c.Log, authority.Options{})
 	c.Keeper = evidence.NewKeeper(c.Pool, c.Log, c.Store, nil)

@@ -18,6 +18,13 @@ import (
 // Log opens a log on the pool and publishes checkpoints until the test ends, every 50 ms so that receipts come soon.
 func Log(t testing.TB, pool *pgxpool.Pool) *evlog.Log {
 	t.Helper()
+	l, _ := LogAndSigner(t, pool)
+	return l
+}
+
+// LogAndSigner is Log for tests that change the signer's keys.
+func LogAndSigner(t testing.TB, pool *pgxpool.Pool) (*evlog.Log, *signer.Signer) {
+	t.Helper()
 	s, err := signer.Open(context.Background(), t.TempDir(), "test.zhizheng.local/log")
 	if err != nil {
 		t.Fatal(err)
@@ -40,5 +47,5 @@ func Log(t testing.TB, pool *pgxpool.Pool) *evlog.Log {
 			t.Errorf("close log: %v", err)
 		}
 	})
-	return l
+	return l, s
 }
