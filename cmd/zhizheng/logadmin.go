@@ -20,9 +20,9 @@ import (
 
 // logCmd administers the evidence log from the machine itself.
 type logCmd struct {
-	Status     logStatusCmd     `cmd:"" help:"日志的大小、检查点、锁定副本、签名进程与停止原因。"`
+	Status     logStatusCmd     `cmd:"" help:"日志的大小、存证点、锁定副本、公钥与停止原因。"`
 	Erase      logEraseCmd      `cmd:"" help:"删除册页的内容（盐与载荷），并记入日志；册页与证明不变。"`
-	Checkpoint logCheckpointCmd `cmd:"" help:"打印数据库与锁定副本所知的最新检查点（签名文本），供签名进程找回记忆。须先停止平台。"`
+	Checkpoint logCheckpointCmd `cmd:"" help:"打印数据库与锁定副本所知的最新存证点（签名文本），供签名进程找回记忆。须先停止平台。"`
 	Recover    logRecoverCmd    `cmd:"" help:"数据库恢复到旧状态后，从锁定副本补回已签发的册页。须先停止平台。"`
 }
 
@@ -37,7 +37,7 @@ func (c *logStatusCmd) Run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("名称 %s\n数据库 %d 条\n检查点 %d 条", st.Origin, st.Size, st.Published)
+		fmt.Printf("名称 %s\n数据库 %d 条\n存证点 %d 条", st.Origin, st.Size, st.Published)
 		if !st.PublishedAt.IsZero() {
 			fmt.Printf("（%s）", st.PublishedAt.Local().Format("2006-01-02 15:04:05"))
 		}
@@ -88,7 +88,7 @@ func (c *logCheckpointCmd) Run(ctx context.Context) error {
 			return err
 		}
 		if signed == nil {
-			return errors.New("还没有检查点")
+			return errors.New("还没有存证点")
 		}
 		_, err = os.Stdout.Write(signed)
 		return err

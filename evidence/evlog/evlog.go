@@ -74,6 +74,7 @@ type Log struct {
 	witnesses atomic.Pointer[witnesses] // the policy in force, never nil once open
 	noted     atomic.Int64              // statements about keys that are known to be in the log
 	asked     atomic.Bool               // the store was asked whether it is ahead
+	lacks     atomic.Int64              // the store was seen to have the log up to here, and may have no more
 
 	mu      sync.Mutex // guards the queue of Do
 	waiting []*call

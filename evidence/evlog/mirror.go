@@ -77,15 +77,19 @@ func (l *Log) copyOut(ctx context.Context) (copied int64, err error) {
 		return 0, err
 	}
 	had, err := l.q.Mirror(ctx)
-	if err != nil || had.Size >= c.Size {
+	if err != nil {
 		return 0, err
+	}
+	from := min(had.Size, l.lacks.Load())
+	if from >= c.Size {
+		return 0, nil
 	}
 	claimed, err := l.q.ClaimMirror(ctx, (l.minute * 9 / 10).Seconds())
 	if err != nil || len(claimed) == 0 { // another replica's turn
 		return 0, err
 	}
 	w := &copyWriter{l: l, c: c, tiles: &tileReader{ctx: ctx, q: l.q, size: c.Size}}
-	if err := w.write(ctx, had.Size, signed); err != nil {
+	if err := w.write(ctx, from, signed); err != nil {
 		return 0, fmt.Errorf("copy the log up to %d: %w", c.Size, err)
 	}
 	at := l.now()
@@ -93,6 +97,7 @@ func (l *Log) copyOut(ctx context.Context) (copied int64, err error) {
 	if err := l.q.UpdateMirror(ctx, db.UpdateMirrorParams{Size: c.Size, At: &at}); err != nil {
 		return 0, fmt.Errorf("note the log's copy: %w", err)
 	}
+	l.lacks.Store(math.MaxInt64)
 	return c.Size, nil
 }
 
@@ -224,6 +229,8 @@ func (l *Log) compareStore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Another bucket than the one the database tells of gets all that it lacks.
+	l.lacks.Store(size)
 	if size == 0 {
 		l.asked.Store(true)
 		return nil

@@ -205,6 +205,26 @@ func TestCopyStandsAlone(t *testing.T) {
 	}
 }
 
+// A new bucket gets the whole copy, not only what is new.
+func TestNewBucketGetsAll(t *testing.T) {
+	s := newSite(t)
+	s.grows(300)
+	s.copies(300)
+	s.o = testenv.StoreOptions(t)
+	var err error
+	if s.store, err = blob.Open(t.Context(), s.o); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.store.Close)
+	s.reopen()
+	s.copies(300)
+	s.copies(0)
+	copyWhole(t, s, s.log)
+	s.grows(300)
+	s.copies(600)
+	copyWhole(t, s, s.log)
+}
+
 // Several replicas copy at most once a minute.
 func TestOneCopyAMinute(t *testing.T) {
 	s := newSite(t)

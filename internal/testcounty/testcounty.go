@@ -37,6 +37,7 @@ import (
 	"zhizheng/evidence/drill"
 	"zhizheng/evidence/evlog"
 	"zhizheng/evidence/evlog/evlogtest"
+	"zhizheng/evidence/evlog/signer"
 	"zhizheng/ingest"
 	"zhizheng/ingest/manifest"
 	"zhizheng/internal/blob"
@@ -60,6 +61,7 @@ type County struct {
 	Handler  http.Handler
 	Pool     *pgxpool.Pool
 	Log      *evlog.Log
+	Signer   *signer.Signer
 	Store    *blob.Store
 	Keeper   *evidence.Keeper
 	Audit    *audit.Service
@@ -109,7 +111,10 @@ func newCounty(t testing.TB, log func(*evlog.Options), before func(*evlog.Log), 
 	c.must(err)
 	t.Cleanup(c.Pool.Close)
 	c.Secrets = t.TempDir()
-	c.Log = evlogtest.Open(t, c.Pool, c.Secrets, log, before)
+	c.Log = evlogtest.Open(t, c.Pool, c.Secrets, func(o *evlog.Options) {
+		log(o)
+		c.Signer, _ = o.Signer.(*signer.Signer) // nil where the test brought another
+	}, before)
 	quiet := slog.New(slog.DiscardHandler)
 	c.Auth = authority.New(c.Pool, c.Log, authority.Options{})
 	c.Keeper = evidence.NewKeeper(c.Pool, c.Log, c.Store, nil)

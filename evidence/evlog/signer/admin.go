@@ -22,7 +22,7 @@ func administer(verb string, args []string, at func(step string)) int {
 	dir := f.String("dir", "", "签名密钥所在目录")
 	reason := f.String("reason", "", "更换或停用的原因，记入日志")
 	actor := f.String("actor", "system", "经办人的账号编号，记入日志")
-	file := f.String("checkpoint", "", "remember：已签名的检查点文件")
+	file := f.String("checkpoint", "", "remember：已签名的存证点文件")
 	if err := f.Parse(args); err != nil {
 		return 2
 	}
@@ -146,11 +146,11 @@ func remember(dir, file string, at func(string)) (State, error) {
 	// Lines of witnesses may be there; what counts is that one of our own keys signed.
 	n, err := note.Open(signed, note.VerifierList(keys.Trusted()...))
 	if err != nil {
-		return State{}, fmt.Errorf("这个检查点不是由该目录的密钥签发的：%w", err)
+		return State{}, fmt.Errorf("这个存证点不是由该目录的密钥签发的：%w", err)
 	}
 	c, err := chain.ParseCheckpoint(n.Text)
 	if err != nil || c.Origin != keys.Name() {
-		return State{}, fmt.Errorf("这个检查点不是该日志的：%w", err)
+		return State{}, fmt.Errorf("这个存证点不是该日志的：%w", err)
 	}
 	err = s.read()
 	switch {

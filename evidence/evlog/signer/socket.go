@@ -79,7 +79,7 @@ func bind(path string) (net.Listener, error) {
 		err = os.Rename(tmp, path)
 	}
 	if err != nil {
-		_ = l.Close() // the error below is the one to tell
+		_ = l.Close()      // the error below is the one to tell
 		_ = os.Remove(tmp) // it never had its name
 		return nil, fmt.Errorf("socket: %w", err)
 	}
