@@ -71,6 +71,10 @@ func (c *auditCmd) Run(ctx context.Context) error {
 
 // withLog opens database and log without the rest.
 func (c *serviceConfig) withLog(ctx context.Context, fn func(*pgxpool.Pool, *evlog.Log) error) error {
+	return c.withLogOptions(ctx, evlog.Options{}, fn)
+}
+
+func (c *serviceConfig) withLogOptions(ctx context.Context, o evlog.Options, fn func(*pgxpool.Pool, *evlog.Log) error) error {
 	release, err := lockUnlessExternal(c.Data, c.DatabaseURL != "")
 	if err == nil {
 		defer release() // last: after the services have stopped
@@ -93,7 +97,8 @@ func (c *serviceConfig) withLog(ctx context.Context, fn func(*pgxpool.Pool, *evl
 		return err
 	}
 	defer pool.Close()
-	log, err := evlog.New(pool, evlog.Options{Signer: signer.Observe(c.secrets())}) // beside a running server the key is taken
+	o.Signer = signer.Observe(c.secrets()) // beside a running server the key is taken
+	log, err := evlog.New(pool, o)
 	if err != nil {
 		return err
 	}

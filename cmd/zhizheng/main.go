@@ -22,6 +22,7 @@ type cli struct {
 	Serve   serveCmd         `cmd:"" help:"启动平台：网页、接口、日志、内嵌的数据库、消息服务与对象存储。"`
 	Probe   probeCmd         `cmd:"" help:"检查对象存储（minio-go，独立客户端）并打印过程。"`
 	Audit   auditCmd         `cmd:"" help:"从字节重算整个日志：叶子、链、树、检查点。"`
+	Stamp   stampCmd         `cmd:"" help:"可信时间戳：写出请求、导入带回的时间戳。"`
 	User    userCmd          `cmd:"" help:"账号：建立、一次性登录链接。"`
 	Version kong.VersionFlag `help:"打印版本。" short:"V"`
 }

@@ -17,6 +17,7 @@ import (
 	"zhizheng/authority"
 	"zhizheng/budget"
 	"zhizheng/cases"
+	"zhizheng/cmd/zhizheng/internal/demo"
 	"zhizheng/devices"
 	"zhizheng/evidence"
 	"zhizheng/evidence/chain"
@@ -41,6 +42,7 @@ type platform struct {
 	broker    *embedded.Broker  // nil with an external one
 	listener  *devices.Listener // to the external one, else nil
 	ingest    *ingest.Service
+	demoTSA   *demo.TSA // nil but in a demo without an authority
 	jobs      *river.Client[pgx.Tx]
 
 	streams    context.Context // ends first: what answers without end (events) hangs on it
@@ -58,8 +60,12 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	if pl.pool, err = pg.Open(ctx, svc.databaseURL, 24); err != nil {
 		return nil, err
 	}
+	stamps, err := c.stamps(p, pl)
+	if err != nil {
+		return nil, err
+	}
 	if err = p.step("证据日志与签名进程", func() error {
-		pl.log, err = evlog.New(pl.pool, evlog.Options{Dir: c.secrets(), Origin: c.LogOrigin, Logger: logger})
+		pl.log, err = evlog.New(pl.pool, evlog.Options{Dir: c.secrets(), Origin: c.LogOrigin, Logger: logger, Stamps: stamps})
 		return err
 	}); err != nil {
 		return nil, err
@@ -172,6 +178,10 @@ func (pl *platform) ready(ctx context.Context) map[string]string {
 // run starts the work that goes on by itself.
 func (pl *platform) run(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return quiet(ctx, pl.log.Run(ctx)) })
+	g.Go(func() error { return quiet(ctx, pl.log.RunStamps(ctx)) })
+	if pl.demoTSA != nil {
+		g.Go(func() error { return quiet(ctx, pl.demoTSA.Run(ctx)) })
+	}
 	g.Go(func() error { return quiet(ctx, pl.authority.Run(ctx)) })
 	g.Go(func() error { return quiet(ctx, pl.devices.Run(ctx)) })
 	if pl.listener != nil {
@@ -197,6 +207,9 @@ func quiet(ctx context.Context, err error) error {
 func (pl *platform) close() error {
 	pl.endStreams()
 	var err error
+	if pl.demoTSA != nil {
+		_ = pl.demoTSA.Close() // closed already if it ran
+	}
 	if pl.broker != nil {
 		err = pl.broker.Stop(context.Background())
 	}
