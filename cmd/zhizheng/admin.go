@@ -169,6 +169,10 @@ func followReread(ctx context.Context, s *audit.Service, id string) error {
 
 // withLog opens database and log without the rest.
 func (c *serviceConfig) withLog(ctx context.Context, fn func(*pgxpool.Pool, *evlog.Log) error) error {
+	return c.withLogOptions(ctx, evlog.Options{}, fn)
+}
+
+func (c *serviceConfig) withLogOptions(ctx context.Context, o evlog.Options, fn func(*pgxpool.Pool, *evlog.Log) error) error {
 	release, err := lockUnlessExternal(c.Data, c.DatabaseURL != "")
 	if err == nil {
 		defer release() // last: after the services have stopped
@@ -191,11 +195,12 @@ func (c *serviceConfig) withLog(ctx context.Context, fn func(*pgxpool.Pool, *evl
 		return err
 	}
 	defer pool.Close()
-	o, err := c.logOptions(nil, true)
+	opened, err := c.logOptions(nil, true)
 	if err != nil {
 		return err
 	}
-	log, err := evlog.New(pool, o)
+	opened.Stamps = o.Stamps
+	log, err := evlog.New(pool, opened)
 	if err != nil {
 		return err
 	}

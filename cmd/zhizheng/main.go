@@ -24,6 +24,7 @@ type cli struct {
 	Audit   auditCmd         `cmd:"" help:"核验：日志（默认）、全部影像、自证演练。"`
 	Log     logCmd           `cmd:"" help:"日志：状态、删除册页内容、恢复。"`
 	Signer  signerCmd        `cmd:"" help:"签名进程：供多台服务器共用（--dir --socket），以及查看、更换、停用密钥（show、rotate、retire）。"`
+	Stamp   stampCmd         `cmd:"" help:"可信时间戳：写出请求、导入带回的时间戳。"`
 	User    userCmd          `cmd:"" help:"账号：建立、一次性登录链接。"`
 	Witness witnessCmd       `cmd:"" help:"见证：运行见证方，或为没有网络的见证方传递文件。"`
 	Version kong.VersionFlag `help:"打印版本。" short:"V"`

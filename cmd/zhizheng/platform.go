@@ -17,6 +17,7 @@ import (
 	"zhizheng/authority"
 	"zhizheng/budget"
 	"zhizheng/cases"
+	"zhizheng/cmd/zhizheng/internal/demo"
 	"zhizheng/devices"
 	"zhizheng/evidence"
 	"zhizheng/evidence/audit"
@@ -45,6 +46,7 @@ type platform struct {
 	broker    *embedded.Broker  // nil with an external one
 	listener  *devices.Listener // to the external one, else nil
 	ingest    *ingest.Service
+	demoTSA   *demo.TSA // nil but in a demo without an authority
 	jobs      *river.Client[pgx.Tx]
 
 	demoWitnesses []*demoWitness
@@ -64,6 +66,10 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	if pl.pool, err = pg.Open(ctx, svc.databaseURL, 24); err != nil {
 		return nil, err
 	}
+	stamps, err := c.stamps(p, pl)
+	if err != nil {
+		return nil, err
+	}
 	if err = p.step("证据日志与签名进程", func() error {
 		if c.Demo && c.LogLockDays == 0 {
 			c.LogLockDays = 1
@@ -72,7 +78,7 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 		if err != nil {
 			return err
 		}
-		o.Logger = logger
+		o.Logger, o.Stamps = logger, stamps
 		pl.log, err = evlog.New(pl.pool, o)
 		return err
 	}); err != nil {
@@ -215,6 +221,10 @@ func (pl *platform) run(ctx context.Context, g *errgroup.Group) {
 		w.run(ctx, g, slog.Default())
 	}
 	g.Go(func() error { return quiet(ctx, pl.log.Run(ctx)) })
+	g.Go(func() error { return quiet(ctx, pl.log.RunStamps(ctx)) })
+	if pl.demoTSA != nil {
+		g.Go(func() error { return quiet(ctx, pl.demoTSA.Run(ctx)) })
+	}
 	g.Go(func() error { return quiet(ctx, pl.authority.Run(ctx)) })
 	g.Go(func() error { return quiet(ctx, pl.devices.Run(ctx)) })
 	g.Go(func() error { return quiet(ctx, pl.audit.Run(ctx)) })
@@ -241,6 +251,9 @@ func quiet(ctx context.Context, err error) error {
 func (pl *platform) close() error {
 	pl.endStreams()
 	err := closeDemoWitnesses(pl.demoWitnesses)
+	if pl.demoTSA != nil {
+		_ = pl.demoTSA.Close() // closed already if it ran
+	}
 	if pl.broker != nil {
 		err = errors.Join(err, pl.broker.Stop(context.Background()))
 	}

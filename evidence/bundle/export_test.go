@@ -5,6 +5,9 @@ import (
 	"hash/crc32"
 )
 
+// ParseConsistency is for fuzzing.
+var ParseConsistency = parseConsistency
+
 // Zip writes members in the one encoding, whatever they are called and hold.
 func Zip(members []struct {
 	Name string
