@@ -60,7 +60,7 @@ func witnessedCounty(t *testing.T) (c *testcounty.County, policy chain.Policy, a
 
 func verifyBy(t testing.TB, file []byte, trust chain.Policy) bundle.Report {
 	t.Helper()
-	rep, err := bundle.Verify(bytes.NewReader(file), int64(len(file)), trust, manifest.Open)
+	rep, err := bundle.Verify(bytes.NewReader(file), int64(len(file)), trust, manifest.Open, bundle.Devices(manifest.OpenPlace))
 	must(t, err)
 	return rep
 }

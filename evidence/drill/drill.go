@@ -31,7 +31,7 @@ const (
 // Options of New.
 type Options struct {
 	Log      *evlog.Log
-	Evidence *evidence.Keeper
+	Evidence *evidence.Keeper // nil: without footage and bundles
 	// Read checks a device's signed manifest, Enrolment names the leaf that enrolled its key: manifests are not this package's format.
 	Read      bundle.SignedFile
 	Enrolment func(signed []byte) (key string, err error)

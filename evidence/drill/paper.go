@@ -65,6 +65,9 @@ var papers = []paperWay{
 
 // paper chooses the smallest sealed item that the copy covers; nil when there is none.
 func (d *run) paper(ctx context.Context) (*paper, error) {
+	if d.s.o.Evidence == nil {
+		return nil, nil
+	}
 	rec, err := d.s.o.Evidence.SmallestSealed(ctx, mostBytes)
 	if fault.Is(err, fault.KindNotFound) {
 		return nil, nil

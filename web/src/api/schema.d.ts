@@ -944,6 +944,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/log/timestamp-request": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A time-stamp request (RFC 3161) over the newest checkpoint, to be carried to an authority */
+        post: operations["requestTimestamp"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/log/timestamps": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Verify and log what an authority answered to such a request */
+        post: operations["importTimestamp"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -1556,6 +1590,8 @@ export interface components {
             witnesses?: components["schemas"]["Witness"][];
             quorum?: components["schemas"]["Quorum"];
             gaps?: components["schemas"]["GapTotals"];
+            /** @description One a configured authority, and one for carried tokens if there are any */
+            timestamps?: components["schemas"]["Timestamp"][];
         };
         /** @enum {string} */
         AuditKind: "log" | "reread" | "canary" | "drill";
@@ -1922,6 +1958,46 @@ export interface components {
             not_after: components["schemas"]["ChainBound"];
             tail: components["schemas"]["ChainTail"];
             anomalies: components["schemas"]["ChainAnomaly"][];
+        };
+        /** @description The newest RFC 3161 token of an authority. Without one gen_time and leaf are absent and size is 0 */
+        Timestamp: {
+            /** @description Its address, or `carried` */
+            authority: string;
+            /**
+             * Format: date-time
+             * @description By the authority's clock
+             */
+            gen_time?: string;
+            /**
+             * Format: int64
+             * @description Leaves of the stamped tree
+             */
+            size: number;
+            /**
+             * Format: int64
+             * @description Index of the token's own leaf
+             */
+            leaf?: number;
+            /**
+             * @description `late`: no token for two rounds; `failed`: the last attempt
+             * @enum {string}
+             */
+            state: "ok" | "late" | "failed";
+            /** @description Of the last attempt */
+            error?: string;
+        };
+        TimestampRequestFile: {
+            file_name: string;
+            /**
+             * Format: byte
+             * @description TimeStampReq in Base64
+             */
+            der: string;
+            /**
+             * Format: int64
+             * @description Leaves of the tree to be stamped
+             */
+            size: number;
         };
         Leaf: {
             /** Format: int64 */
@@ -3510,6 +3586,58 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ImportedCosignatures"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    requestTimestamp: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TimestampRequestFile"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    importTimestamp: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    /**
+                     * Format: byte
+                     * @description The .tsr file, or the token alone, in Base64
+                     */
+                    der: string;
+                };
+            };
+        };
+        responses: {
+            /** @description The token in the log */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Timestamp"];
                 };
             };
             default: components["responses"]["Problem"];

@@ -126,7 +126,7 @@ const texts: Record<string, string> = {
   "没有结果": "No result", "中断": "Broke off", "{{n}} 页": "{{n}} leaves", "{{done}} / {{of}} 种": "{{done}} of {{of}} ways",
   "核验记录": "Audits", "每次的结果都是一页": "each result is a leaf", "重读影像": "Read footage again", "还没有核验记录": "No audits yet",
   "每天定时全册重算，影像封存后随即重读；也可以现在开始。": "The log is reckoned again every day, footage is read again soon after sealing; or start now.", "数量": "How much", "结果": "Result", "用时": "Took",
-  "定时": "Schedule", "继续": "Go on", "暂停": "Pause", "对一个已锁定对象真做一次": "really tried on a locked object",
+   "继续": "Go on", "暂停": "Pause", "对一个已锁定对象真做一次": "really tried on a locked object",
   "现在试": "Try now", "还没有试过": "Not tried yet", "守住": "Held", "没有守住": "Didn't hold",
   "上次 {{when}}": "last {{when}}", "在副本上改字节、删册页、换影像、重签证据包……看校验能否逐一指出。真册不动，结果入册。": "On a copy, bytes are changed, leaves taken out, footage exchanged, a bundle signed anew: do the checks name each? The log itself is not touched; the result becomes a leaf.", "演练进度": "Progress of the drill", "识破": "Found",
   "没有发现": "Not found", "结果全文，可打印": "Whole result, for printing", "再演练一次": "Drill again", "开始演练": "Start a drill",
@@ -137,6 +137,14 @@ const texts: Record<string, string> = {
   "由何处发现": "Found by", "答复": "Answer given", "通过": "Passed", "没有通过": "Failed",
   "校验工具": "Verifier", "最近一次全册重算有 {{n}} 处不符": "The last audit has {{n}} findings", "完整": "Whole", "最近一次全册重算：{{when}}，根一致": "Last reckoned again {{when}}: root agrees",
   "最近全册重算": "Last whole audit", "每天定时进行": "every day", "封存后随即重读": "soon after sealing",
+  "{{n}} 把签名密钥": "{{n}} signing keys", "{{gaps}} 处共 {{n}} 段从未到达": "{{n}} clips in {{gaps}} gaps never arrived", "没有缺失的计数": "No counter is missing", "按文件名编号推断": "inferred from numbers in file names",
+  "锁定副本已到第 {{n}} 页": "Locked copy up to leaf {{n}}", "已导入": "Taken", "见证方": "Witnesses", "门限 {{need}} / {{of}}": "quorum {{need}} of {{of}}",
+  "导入见证签名": "Take cosignatures", "没有配置见证方：日志是否只有一份，目前只能由持有旧存证点的人核对。": "No witness is configured: whether there is one log only can be told by those who keep an older checkpoint.", "够数，第 {{n}} 页为止": "Quorum met up to leaf {{n}}", "尚未达到门限": "Quorum not met yet",
+  "还没有签过": "not signed yet", "导出给 {{name}} 的请求文件": "Request file for {{name}}", "已签": "Signed", "落后": "Behind",
+  "联系不上": "Unreachable", "拒签": "Refused", "导出请求": "Request file", "导入时间戳": "Take a timestamp",
+  "没有配置时间戳机构：册页的时间只是平台时钟的说法。": "No authority is configured: the leaves' times are the platform's own word.", "人工送签": "carried by hand", "还没有取得": "none yet", "逾期": "Late",
+  "未取得": "Failed",
+  "见证": "Witnessed", "够数": "Quorum met", "不够数": "Quorum not met", "未配置": "Not configured", "时间戳": "Timestamp",
 };
 
 /** Words of the server: roles, stages, modes, funding, accounts, titles of refusals. */

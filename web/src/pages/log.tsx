@@ -60,10 +60,13 @@ function Figures({ l }: { l: State }) {
   const now = useNow(1000);
   const en = i18n.language === "en";
   const behind = l.signed_size !== undefined ? l.size - l.signed_size : undefined;
+  const stamped = l.timestamps?.map((x) => x.gen_time).filter((x) => x !== undefined).sort().pop();
   return (
     <div className="card"><div className="figs">
       <div>{t("大小")}<b>{count(l.size)}</b><span className="sub">{behind ? t("还有 {{n}} 页等下一个存证点", { n: count(behind) }) : t("全部已签")}</span></div>
       <div>{t("存证点")}<b>{ago(l.checkpoint_at, now, en)}</b><span className="sub">{dateTime(l.checkpoint_at)}</span></div>
+      <div>{t("见证")}<b>{l.quorum && l.quorum.need > 0 ? `${(l.witnesses ?? []).filter((w) => w.state === "signed").length} / ${l.quorum.of}` : "—"}</b>{l.quorum && l.quorum.need > 0 ? (l.quorum.met ? <span className="status good"><CheckCircleOutlined />{t("够数")}</span> : <span className="status warn"><WarningOutlined />{t("不够数")}</span>) : <span className="sub">{t("未配置")}</span>}</div>
+      <div>{t("时间戳")}<b>{stamped ? ago(stamped, now, en) : "—"}</b><span className="sub">{stamped ? dateTime(stamped) : t("未配置")}</span></div>
       <div>{t("最近全册重算")}<b>{l.last_audit ? ago(l.last_audit.started_at, now, en) : "—"}</b>{l.last_audit ? <RunState r={l.last_audit} /> : <span className="sub">{t("每天定时进行")}</span>}</div>
       <div>{t("影像重读")}<b>{l.last_reread ? ago(l.last_reread.started_at, now, en) : "—"}</b>{l.last_reread ? <RunState r={l.last_reread} /> : <span className="sub">{t("封存后随即重读")}</span>}</div>
       <div>{t("锁定试探")}<b>{l.last_canary ? ago(l.last_canary.started_at, now, en) : "—"}</b>{l.last_canary ? <RunState r={l.last_canary} /> : <span className="sub">{l.store_label === "attested" ? t("已证实") : t("封存前重读")}</span>}</div>
