@@ -65,8 +65,8 @@ check: .cache/golangci-lint web/node_modules/.package-lock.json ## Formatting, v
 	@cd web && npm run --silent check
 
 .PHONY: bench
-bench: build ## Figures with targets, tab-separated, and the machine they were taken on
-	@go run ./cmd/zhizheng/internal/bench
+bench: build ## Figures with targets, tab-separated, and the machine they were taken on (ONLY=docking, log, log:append, … for a part)
+	@go run ./cmd/zhizheng/internal/bench $(ONLY)
 
 .PHONY: soak
 soak: build ## Hours: every test in its long form (20 kills during docking …), then each parser fuzzed for FUZZ (5m)

@@ -267,7 +267,11 @@ func (a *audit) leaves(ctx context.Context, tx pgx.Tx) error {
 		if p.err != nil || len(p.rows) == 0 {
 			return p.err
 		}
-		<-p.hashed
+		select {
+		case <-p.hashed:
+		case <-ctx.Done(): // the page may never have reached a worker
+			return ctx.Err()
+		}
 		for i := range p.rows {
 			a.leaf(&p.rows[i], &p.found[i])
 		}

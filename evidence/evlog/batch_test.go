@@ -139,7 +139,9 @@ func TestAnyCompanyIsKeptApart(t *testing.T) {
 		}
 		// The first holds its commit open until all others wait for the next one.
 		gate, in := make(chan struct{}), make(chan struct{})
-		var once sync.Once
+		var once, opened sync.Once
+		letGo := func() { opened.Do(func() { close(gate) }) }
+		defer letGo() // a test that gives up must not leave a caller behind that holds a connection
 		var wg sync.WaitGroup
 		wg.Go(func() {
 			err := l.Do(t.Context(), func(context.Context, *pg.Tx) error {
@@ -158,7 +160,7 @@ func TestAnyCompanyIsKeptApart(t *testing.T) {
 			})
 		}
 		testenv.Eventually(t, 10*time.Second, func() bool { return evlog.Waiting(l) == len(company) })
-		close(gate)
+		letGo()
 		wg.Wait()
 
 		for _, a := range company {
