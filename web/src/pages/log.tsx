@@ -35,11 +35,10 @@ export function LogPage() {
           <Alarms />
           <Figures l={l} />
           <div className="grid2">
-            <div className="stack">{may("evidence:read") && <FindFile />}<Runs /></div>
+            <div className="stack">{may("evidence:read") && <FindFile />}<Runs /><Leaves size={l.size} /></div>
             <div className="stack"><Trust l={l} /></div>
           </div>
           <div className="grid2 even"><CanaryCard last={l.last_canary} /><DrillCard /></div>
-          <Leaves size={l.size} />
         </div>
       )}</Loaded>
     </>
