@@ -201,12 +201,38 @@ func (w *wire) roundTrip(client, server net.Conn) bool {
 			if kind == 'Z' {
 				return
 			}
+			if kind == 'G' { // a copy: the server takes rows until the client says that there are no more
+				if _, err := client.Write(answer.Bytes()); err != nil {
+					broken = true
+					return
+				}
+				answer.Reset()
+				if broken = !copyIn(client, server); broken {
+					return
+				}
+			}
 		}
 	}) {
 		return false
 	}
 	_, err := client.Write(answer.Bytes())
 	return err == nil && !broken
+}
+
+// copyIn passes on a copy's rows up to their end.
+func copyIn(client, server net.Conn) bool {
+	for {
+		kind, m, err := message(client)
+		if err != nil {
+			return false
+		}
+		if _, err := server.Write(m); err != nil {
+			return false
+		}
+		if kind == 'c' || kind == 'f' { // CopyDone, CopyFail
+			return true
+		}
+	}
 }
 
 // message reads one message: a type, a length that counts itself, the rest.
