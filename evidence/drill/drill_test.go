@@ -77,6 +77,23 @@ func TestDrillOfAYoungLog(t *testing.T) {
 	}
 }
 
+// A timestamp and a cosignature that are younger than the checkpoint the copy ends at don't spoil it.
+func TestDrillBesideYoungerTimestamps(t *testing.T) {
+	c := testcounty.New(t)
+	c.Receipt(enrolled(t, c))
+	st, err := c.Log.Status(t.Context())
+	must(t, err)
+	_, err = c.Owner().Exec(t.Context(), `insert into log_timestamp (key, authority, size, gen_time) values ('younger', 'tsa.example', $1, now())`, st.Size+1)
+	must(t, err)
+	_, err = c.Owner().Exec(t.Context(), `insert into log_cosignature (size, witness, key_hash, line, at) values ($1, 'w', '\x00000001', '\x00', now())`, st.Size+1)
+	must(t, err)
+	r, err := service(c).Run(t.Context(), nil)
+	must(t, err)
+	if !r.AllFound() || !strings.HasPrefix(r.Ways[len(r.Ways)-1].By, "signer") {
+		t.Fatalf("%+v", r)
+	}
+}
+
 // A copy that doesn't pass proves nothing, and says so.
 func TestDrillOfADamagedLog(t *testing.T) {
 	c := testcounty.New(t)

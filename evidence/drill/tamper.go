@@ -164,7 +164,8 @@ func rollBack(ctx context.Context, tx pgx.Tx, c *evlog.Copy) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	for _, sql := range []string{`delete from log_entry where seq >= $1`, `delete from log_payload where seq >= $1`, `delete from log_checkpoint where size > $1`,
+	for _, sql := range []string{`delete from log_cosignature where size > $1`,
+		`delete from log_timestamp t using log_entry e where e.key = t.key and e.seq >= $1`, `delete from log_entry where seq >= $1`, `delete from log_payload where seq >= $1`, `delete from log_checkpoint where size > $1`,
 		`delete from log_tile where (idx + 1) * 256::numeric ^ (level + 1) > $1::bigint`} {
 		if _, err := tx.Exec(ctx, sql, size); err != nil {
 			return false, fmt.Errorf("roll back: %w", err)

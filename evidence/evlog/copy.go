@@ -27,7 +27,7 @@ type Copy struct {
 }
 
 // copied are the tables an audit reads. On the copy's connection a temporary table of the same name comes first.
-var copied = []string{"log_head", "log_entry", "log_payload", "log_tile", "log_publisher", "log_checkpoint"}
+var copied = []string{"log_head", "log_entry", "log_payload", "log_tile", "log_publisher", "log_checkpoint", "log_cosignature", "log_timestamp"}
 
 // WithCopy gives fn a copy of at most that many leaves: of the whole log, or up to an older checkpoint that was kept. fault.Pending before
 // the first checkpoint.
@@ -65,6 +65,8 @@ func (c *Copy) fill(ctx context.Context, most int64) error {
 		`insert into pg_temp.log_payload select * from public.log_payload where seq < $1`,
 		`insert into pg_temp.log_tile select * from public.log_tile where (idx + 1) * 256::numeric ^ (level + 1) <= $1::bigint`,
 		`insert into pg_temp.log_checkpoint select * from public.log_checkpoint where size <= $1`,
+		`insert into pg_temp.log_cosignature select * from public.log_cosignature where size <= $1`,
+		`insert into pg_temp.log_timestamp select t.* from public.log_timestamp t join public.log_entry e on e.key = t.key where e.seq < $1`,
 	} {
 		if _, err := tx.Exec(ctx, sql, c.Size); err != nil {
 			return err
