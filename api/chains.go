@@ -154,15 +154,25 @@ func (s *Server) handedOut(ctx context.Context, receipt []byte) error {
 	if err != nil {
 		return err
 	}
-	v, err := chain.NewVerifier(s.Log.VKey())
-	if err != nil {
-		return err
+	// The station keeps the lines of the key it has pinned, whoever else has signed. While a key is being replaced that is one of two.
+	for _, vkey := range s.Log.VKeys() {
+		v, err := chain.NewVerifier(vkey)
+		if err != nil {
+			return err
+		}
+		own, err := chain.OnlyLog(r.Checkpoint, v)
+		if err != nil {
+			return err
+		}
+		c, err := chain.OpenByLog(own, v)
+		if err != nil {
+			continue // from before this key signed
+		}
+		if err := s.Ingest.SawCheckpoint(ctx, own, c.Size); err != nil {
+			return err
+		}
 	}
-	c, err := chain.OpenCheckpoint(r.Checkpoint, v)
-	if err != nil {
-		return err
-	}
-	return s.Ingest.SawCheckpoint(ctx, r.Checkpoint, c.Size)
+	return nil
 }
 
 func (s *Server) gapTotals(ctx context.Context) (*GapTotals, error) {

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"log/slog"
 	"net/http"
@@ -158,5 +159,45 @@ func TestExportIsWitnessed(t *testing.T) {
 	}
 	if audit, err := c.Log.Audit(t.Context()); err != nil || len(audit.Findings) != 0 {
 		t.Errorf("%+v %v", audit.Findings, err)
+	}
+}
+
+// A station knows the log's key alone: the checkpoint it keeps of a receipt, and names when it signs on, has no witness's line.
+func TestStationNamesAWitnessedCheckpoint(t *testing.T) {
+	c, _, _, _ := witnessedCounty(t)
+	v, err := chain.NewVerifier(c.Log.VKey())
+	must(t, err)
+	station := c.Browser()
+	var own []byte
+	first := c.Seals("first.mp4", testcounty.Bytes(1, 900))
+	testenv.Eventually(t, 20*time.Second, func() bool {
+		a := station.Get("/api/v1/evidence/"+string(first)+"/receipt", "Authorization", "Bearer "+c.Token())
+		if a.Status == http.StatusAccepted {
+			return false
+		}
+		if a.Status != http.StatusOK {
+			t.Fatalf("receipt: %d %s", a.Status, a.Body)
+		}
+		r, err := chain.ParseReceipt(a.Body)
+		must(t, err)
+		own, err = chain.OnlyLog(r.Checkpoint, v)
+		must(t, err)
+		return len(own) < len(r.Checkpoint) // witnessed
+	})
+	known, err := chain.OpenByLog(own, v)
+	must(t, err)
+	sum := sha256.Sum256(own)
+	c.Named = sum[:]
+	second := c.Seals("second.mp4", testcounty.Bytes(2, 900))
+	c.User("shen", "reviewer")
+	got := read[struct {
+		Completeness struct {
+			NotBefore *struct {
+				Leaf int64 `json:"leaf_index"`
+			} `json:"not_before"`
+		}
+	}](t, c.SignedIn("shen").Get("/api/v1/evidence/"+string(second)))
+	if b := got.Completeness.NotBefore; b == nil || b.Leaf != known.Size-1 {
+		t.Fatalf("%+v, checkpoint of %d", got, known.Size)
 	}
 }

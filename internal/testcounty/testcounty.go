@@ -72,6 +72,7 @@ type County struct {
 	Budget   *budget.Service
 	Officers map[string][]string // ids by township
 	Recorder string              // serial that the station names in manifests from now on
+	Named    []byte              // hash of the checkpoint that they name, nil for none
 
 	StoreOptions blob.Options
 	Secrets      string // the signer's folder, for processes that observe it
@@ -213,7 +214,7 @@ func (c *County) Registers(name string, content []byte) (evidence.ID, manifest.M
 	whole, composite, parts := h.Sum()
 	c.counter++
 	m := manifest.Manifest{KeyID: c.KeyID(), Epoch: 1, Counter: c.counter, Prev: c.prev, Recorder: c.Recorder, FileName: []byte(name), Size: h.Size, SHA256: whole[:],
-		PartSize: manifest.PartSize(h.Size), Composite: composite[:], At: time.Now().UnixMilli()}
+		PartSize: manifest.PartSize(h.Size), Composite: composite[:], At: time.Now().UnixMilli(), Checkpoint: c.Named}
 	raw, hash, err := manifest.Sign(m, c.stationKey)
 	c.must(err)
 	c.prev = hash[:]
