@@ -20,13 +20,14 @@ func (k *Keeper) Restrict(ctx context.Context, s Scope, eid ID, restricted bool,
 		return Record{}, err
 	}
 	err := k.log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error {
-		n, err := db.New(tx).SetRestricted(ctx, db.SetRestrictedParams{ID: string(eid), Restricted: restricted})
-		if err := one(n, err, "restrict evidence"); err != nil {
+		if restricted {
+			return k.Mistaken(ctx, tx, eid, a)
+		}
+		n, err := db.New(tx).SetRestricted(ctx, db.SetRestrictedParams{ID: string(eid), Restricted: false})
+		if err := one(n, err, "open restricted evidence"); err != nil {
 			return err
 		}
-		if !restricted {
-			a.Reason = "解除限制：" + a.Reason
-		}
+		a.Reason = "解除限制：" + a.Reason
 		return k.Note(ctx, tx, eid, chain.KindRestricted, a)
 	})
 	if err != nil {

@@ -3,7 +3,7 @@
 // store has shown that it holds the bytes the manifest named. It never sees footage itself: bytes go from the station to the store.
 //
 // Read submit.go for manifests, upload.go for what is missing, seal.go for the end, station.go for who may speak; track.go, states.go and
-// chains.go for what a key's own chain shows.
+// chains.go for what a key's own chain shows; events.go for what officers and stations report besides, live.go for how a docking goes.
 package ingest
 
 import (
@@ -31,6 +31,8 @@ type Options struct {
 	Retain   func(now time.Time) time.Time // until when a file sealed now is locked at least
 	// Recorder finds the registered device with a serial number; "" when there is none.
 	Recorder func(ctx context.Context, serial string) (deviceID string, err error)
+	// Officer says whether there is an officer with an id.
+	Officer func(ctx context.Context, id string) (bool, error)
 	// AfterSeal enqueues the jobs that follow (media facts, holds) in the sealing transaction.
 	AfterSeal func(ctx context.Context, tx *pg.Tx, rec evidence.Record) error
 	Now       func() time.Time

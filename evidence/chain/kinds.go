@@ -29,6 +29,8 @@ const (
 	KindClipped    Kind = 24 // a clip was made of it: new evidence that names this one
 	KindShared     Kind = 25
 	KindDeleted    Kind = 26 // at the end of retention
+	KindLabelled   Kind = 27 // an officer said which activity it shows
+	KindWiped      Kind = 28 // the original was removed from its recorder, after a verified receipt
 
 	KindCaseOpened   Kind = 40 // subject: case
 	KindCaseStage    Kind = 41
@@ -45,10 +47,12 @@ const (
 	KindPowerRecall Kind = 83
 	KindDeviceState Kind = 84 // subject: signing key; its signed statement of where its counter stands, closing ones included
 	KindCertificate Kind = 85 // subject: the officer
-	KindLogKey      Kind = 86 // subject: the platform, as are the following
+	KindLogKey      Kind = 86 // subject: the platform, as is the following
 	KindWitnesses   Kind = 87 // who witnesses, and how many must
+	KindTaken       Kind = 88 // subject: the recorder, which an officer took
+	KindReturned    Kind = 89
 
-	KindStoreProbe Kind = 90
+	KindStoreProbe Kind = 90 // subject: the platform, as are the following
 	KindAudit      Kind = 91
 	KindTimestamp  Kind = 92
 	KindCanary     Kind = 93
@@ -90,6 +94,8 @@ var registry = []KindInfo{
 	{KindClipped, "clipped", "截取片段", "a clip was made of it", payload[ClippedPayload]},
 	{KindShared, "shared", "共享", "shared", payload[CustodyPayload]},
 	{KindDeleted, "deleted", "留存期满删除", "deleted at the end of retention", payload[DeletedPayload]},
+	{KindLabelled, "labelled", "标注执法活动", "labelled with its activity", payload[CustodyPayload]},
+	{KindWiped, "wiped", "已从记录仪清除原件", "original removed from its recorder", payload[CustodyPayload]},
 	{KindCaseOpened, "case-opened", "立案", "case filed", payload[CasePayload]},
 	{KindCaseStage, "case-stage", "办案环节推进", "case moved to another stage", payload[CasePayload]},
 	{KindCaseDecided, "case-decided", "作出处罚决定，冻结证据", "decided, evidence frozen", payload[CasePayload]},
@@ -103,6 +109,8 @@ var registry = []KindInfo{
 	{KindPowerRecall, "power-recalled", "权力事项收回", "power item taken back", payload[PowerPayload]},
 	{KindDeviceState, "device-state", "设备签名状态", "signed device state", payload[DeviceStatePayload]},
 	{KindCertificate, "certificate", "执法证变更", "officer's certificate changed", payload[CertificatePayload]},
+	{KindTaken, "recorder-taken", "领用记录仪", "recorder taken", payload[RecorderPayload]},
+	{KindReturned, "recorder-returned", "归还记录仪", "recorder returned", payload[RecorderPayload]},
 	{KindLogKey, "log-key", "证据册密钥更换", "log key changed", payload[LogKeyPayload]},
 	{KindWitnesses, "witnesses", "见证方与门限变更", "witnesses or their quorum changed", payload[WitnessesPayload]},
 	{KindStoreProbe, "store-probe", "存储探测", "store probed", payload[NotePayload]},
@@ -140,4 +148,5 @@ const (
 	SubjectTownship = "township" // id: township code
 	SubjectPlatform = "platform" // id: "store", "audit", "timestamp", "log", "erasure" …: what of the platform it is about
 	SubjectOfficer  = "officer"  // id: officer id
+	SubjectRecorder = "recorder" // id: serial
 )

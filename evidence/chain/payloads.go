@@ -255,3 +255,12 @@ type NotePayload struct {
 	Bytes []byte `cbor:"2,keyasint,omitempty"`
 	OK    bool   `cbor:"3,keyasint"`
 }
+
+// RecorderPayload says who took or returned which recorder, and where. The officer's name is not in it.
+type RecorderPayload struct {
+	Recorder string `cbor:"1,keyasint"` // serial
+	DeviceID string `cbor:"2,keyasint,omitempty"`
+	Officer  string `cbor:"3,keyasint"` // id
+	Station  string `cbor:"4,keyasint"`
+	At       int64  `cbor:"5,keyasint"` // by the station's clock, Unix milliseconds
+}

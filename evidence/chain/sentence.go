@@ -123,6 +123,10 @@ func anomaly(w words, what string) string {
 		return w.say("前后不相接", "links don't meet")
 	case "gap-explained":
 		return w.say("缺失已说明", "gap explained")
+	case "inferred-gap-explained":
+		return w.say("推断缺失已说明", "inferred gap explained")
+	case "wiped-unsealed":
+		return w.say("未封存即清除原件", "original removed before it was sealed")
 	}
 	return what
 }
@@ -189,6 +193,10 @@ func (p *DeviceStatePayload) facts(w words) []string {
 
 func (p *CertificatePayload) facts(w words) []string {
 	return []string{p.CertificateID, w.text("人员", "officer", p.OfficerID), w.text("自", "from", p.From), w.text("至", "to", p.To), w.text("事由", "reason:", p.Reason), w.by(p.Actor)}
+}
+
+func (p *RecorderPayload) facts(w words) []string {
+	return []string{w.text("记录仪", "recorder", p.Recorder), w.text("人员", "officer", p.Officer), w.text("采集站", "station", p.Station), w.time("于", "at", p.At)}
 }
 
 func (p *LogKeyPayload) facts(w words) []string {

@@ -151,3 +151,17 @@ select code, name from township;
 
 -- name: CountUsers :one
 select count(*) from app_user;
+
+-- name: PutPin :exec
+insert into officer_pin (officer_id, hash, set_at, set_by) values ($1, $2, $3, $4)
+on conflict (officer_id) do update set hash = excluded.hash, set_at = excluded.set_at, set_by = excluded.set_by;
+
+-- name: Pin :one
+select p.hash from officer_pin p join officer o on o.id = p.officer_id
+where p.officer_id = $1 and o.township = $2 and (o.left_on is null or o.left_on > sqlc.arg('day')::date);
+
+-- name: DropPin :execrows
+delete from officer_pin where officer_id = $1;
+
+-- name: HavePins :many
+select officer_id from officer_pin where officer_id = any(sqlc.arg(ids)::text[]);

@@ -232,6 +232,18 @@ func (q *Queries) CountUsers(ctx context.Context) (int64, error) {
 	return count, err
 }
 
+const dropPin = `-- name: DropPin :execrows
+delete from officer_pin where officer_id = $1
+`
+
+func (q *Queries) DropPin(ctx context.Context, officerID string) (int64, error) {
+	result, err := q.db.Exec(ctx, dropPin, officerID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const forgetAttempts = `-- name: ForgetAttempts :exec
 delete from sign_in_limit where key = $1
 `
@@ -332,6 +344,30 @@ func (q *Queries) GrantsOverlapping(ctx context.Context, arg GrantsOverlappingPa
 	var count int64
 	err := row.Scan(&count)
 	return count, err
+}
+
+const havePins = `-- name: HavePins :many
+select officer_id from officer_pin where officer_id = any($1::text[])
+`
+
+func (q *Queries) HavePins(ctx context.Context, ids []string) ([]string, error) {
+	rows, err := q.db.Query(ctx, havePins, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var officer_id string
+		if err := rows.Scan(&officer_id); err != nil {
+			return nil, err
+		}
+		items = append(items, officer_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const keepSession = `-- name: KeepSession :execrows
@@ -478,6 +514,24 @@ func (q *Queries) OfficersPage(ctx context.Context, arg OfficersPageParams) ([]O
 	return items, nil
 }
 
+const pin = `-- name: Pin :one
+select p.hash from officer_pin p join officer o on o.id = p.officer_id
+where p.officer_id = $1 and o.township = $2 and (o.left_on is null or o.left_on > $3::date)
+`
+
+type PinParams struct {
+	OfficerID string
+	Township  string
+	Day       time.Time
+}
+
+func (q *Queries) Pin(ctx context.Context, arg PinParams) (string, error) {
+	row := q.db.QueryRow(ctx, pin, arg.OfficerID, arg.Township, arg.Day)
+	var hash string
+	err := row.Scan(&hash)
+	return hash, err
+}
+
 const powers = `-- name: Powers :many
 select g.id, g.item, g.township, g.mode, g.valid_from, g.valid_to, g.principal, g.batch, g.reason,
   i.name, i.field, i.law, i.article, i.fine_min_fen, i.fine_max_fen, i.note
@@ -558,6 +612,28 @@ func (q *Queries) Powers(ctx context.Context, arg PowersParams) ([]PowersRow, er
 		return nil, err
 	}
 	return items, nil
+}
+
+const putPin = `-- name: PutPin :exec
+insert into officer_pin (officer_id, hash, set_at, set_by) values ($1, $2, $3, $4)
+on conflict (officer_id) do update set hash = excluded.hash, set_at = excluded.set_at, set_by = excluded.set_by
+`
+
+type PutPinParams struct {
+	OfficerID string
+	Hash      string
+	SetAt     time.Time
+	SetBy     string
+}
+
+func (q *Queries) PutPin(ctx context.Context, arg PutPinParams) error {
+	_, err := q.db.Exec(ctx, putPin,
+		arg.OfficerID,
+		arg.Hash,
+		arg.SetAt,
+		arg.SetBy,
+	)
+	return err
 }
 
 const putPowerItem = `-- name: PutPowerItem :exec

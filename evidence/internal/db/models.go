@@ -53,4 +53,6 @@ type Evidence struct {
 	Damage        string
 	RereadAt      *time.Time
 	RereadRun     string
+	Activity      string
+	WipedAt       *time.Time
 }

@@ -38,6 +38,7 @@ select * from evidence
 where (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('townships')::text[]))
   and (sqlc.narg('status')::text is null or status = sqlc.narg('status'))
   and (sqlc.narg('verdict')::text is null or verdict = sqlc.narg('verdict'))
+  and (sqlc.narg('activity')::text is null or activity = sqlc.narg('activity'))
   and (sqlc.narg('recorder')::text is null or recorder = sqlc.narg('recorder'))
   and (sqlc.narg('device_id')::text is null or device_id = sqlc.narg('device_id'))
   and (sqlc.narg('station')::text is null or station = sqlc.narg('station'))
@@ -83,6 +84,12 @@ update evidence set poster_key = $2 where id = $1;
 
 -- name: SetRestricted :execrows
 update evidence set restricted = $2 where id = $1;
+
+-- name: SetActivity :execrows
+update evidence set activity = $2 where id = $1;
+
+-- name: SetWiped :execrows
+update evidence set wiped_at = coalesce(wiped_at, $2) where id = $1;
 
 -- name: AddHold :execrows
 insert into evidence_hold (id, evidence_id, case_id, reason, set_by, set_at)

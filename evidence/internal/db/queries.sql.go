@@ -78,7 +78,7 @@ func (q *Queries) AddHold(ctx context.Context, arg AddHoldParams) (int64, error)
 }
 
 const byDigest = `-- name: ByDigest :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from evidence where sha256 = $1 and size = $2
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from evidence where sha256 = $1 and size = $2
 `
 
 type ByDigestParams struct {
@@ -121,6 +121,8 @@ func (q *Queries) ByDigest(ctx context.Context, arg ByDigestParams) (Evidence, e
 		&i.Damage,
 		&i.RereadAt,
 		&i.RereadRun,
+		&i.Activity,
+		&i.WipedAt,
 	)
 	return i, err
 }
@@ -272,7 +274,7 @@ func (q *Queries) FileNames(ctx context.Context, arg FileNamesParams) ([]FileNam
 }
 
 const get = `-- name: Get :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from evidence
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from evidence
 where id = $1 and ($2::text[] is null or township = any ($2::text[]))
 `
 
@@ -316,6 +318,8 @@ func (q *Queries) Get(ctx context.Context, arg GetParams) (Evidence, error) {
 		&i.Damage,
 		&i.RereadAt,
 		&i.RereadRun,
+		&i.Activity,
+		&i.WipedAt,
 	)
 	return i, err
 }
@@ -398,26 +402,28 @@ func (q *Queries) LiftHold(ctx context.Context, arg LiftHoldParams) (int64, erro
 }
 
 const list = `-- name: List :many
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from evidence
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from evidence
 where ($1::text[] is null or township = any ($1::text[]))
   and ($2::text is null or status = $2)
   and ($3::text is null or verdict = $3)
-  and ($4::text is null or recorder = $4)
-  and ($5::text is null or device_id = $5)
-  and ($6::text is null or station = $6)
-  and ($7::bytea is null or sha256 = $7)
-  and ($8::text is null or position(lower($8::text) in lower(file_name || ' ' || recorder || ' ' || id)) > 0)
-  and ($9::timestamptz is null or recorded_at >= $9)
-  and ($10::timestamptz is null or recorded_at < $10)
-  and ($11::timestamptz is null or (recorded_at, id) < ($11::timestamptz, $12::text))
+  and ($4::text is null or activity = $4)
+  and ($5::text is null or recorder = $5)
+  and ($6::text is null or device_id = $6)
+  and ($7::text is null or station = $7)
+  and ($8::bytea is null or sha256 = $8)
+  and ($9::text is null or position(lower($9::text) in lower(file_name || ' ' || recorder || ' ' || id)) > 0)
+  and ($10::timestamptz is null or recorded_at >= $10)
+  and ($11::timestamptz is null or recorded_at < $11)
+  and ($12::timestamptz is null or (recorded_at, id) < ($12::timestamptz, $13::text))
 order by recorded_at desc, id desc
-limit $13
+limit $14
 `
 
 type ListParams struct {
 	Townships []string
 	Status    *string
 	Verdict   *string
+	Activity  *string
 	Recorder  *string
 	DeviceID  *string
 	Station   *string
@@ -435,6 +441,7 @@ func (q *Queries) List(ctx context.Context, arg ListParams) ([]Evidence, error) 
 		arg.Townships,
 		arg.Status,
 		arg.Verdict,
+		arg.Activity,
 		arg.Recorder,
 		arg.DeviceID,
 		arg.Station,
@@ -485,6 +492,8 @@ func (q *Queries) List(ctx context.Context, arg ListParams) ([]Evidence, error) 
 			&i.Damage,
 			&i.RereadAt,
 			&i.RereadRun,
+			&i.Activity,
+			&i.WipedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -497,7 +506,7 @@ func (q *Queries) List(ctx context.Context, arg ListParams) ([]Evidence, error) 
 }
 
 const lock = `-- name: Lock :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from evidence where id = $1 for update
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from evidence where id = $1 for update
 `
 
 func (q *Queries) Lock(ctx context.Context, id string) (Evidence, error) {
@@ -535,12 +544,14 @@ func (q *Queries) Lock(ctx context.Context, id string) (Evidence, error) {
 		&i.Damage,
 		&i.RereadAt,
 		&i.RereadRun,
+		&i.Activity,
+		&i.WipedAt,
 	)
 	return i, err
 }
 
 const many = `-- name: Many :many
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from evidence
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from evidence
 where id = any ($1::text[]) and ($2::text[] is null or township = any ($2::text[]))
 `
 
@@ -590,6 +601,8 @@ func (q *Queries) Many(ctx context.Context, arg ManyParams) ([]Evidence, error) 
 			&i.Damage,
 			&i.RereadAt,
 			&i.RereadRun,
+			&i.Activity,
+			&i.WipedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -602,7 +615,7 @@ func (q *Queries) Many(ctx context.Context, arg ManyParams) ([]Evidence, error) 
 }
 
 const nextToReread = `-- name: NextToReread :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from evidence
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from evidence
 where status <> 'pending' and sealed_at <= $1::timestamptz and reread_run <> $2::text
 order by reread_at nulls first, id limit 1
 `
@@ -648,12 +661,14 @@ func (q *Queries) NextToReread(ctx context.Context, arg NextToRereadParams) (Evi
 		&i.Damage,
 		&i.RereadAt,
 		&i.RereadRun,
+		&i.Activity,
+		&i.WipedAt,
 	)
 	return i, err
 }
 
 const nextUnread = `-- name: NextUnread :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from evidence
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from evidence
 where status <> 'pending' and reread_at is null
 order by reread_at nulls first, id limit 1
 `
@@ -693,12 +708,14 @@ func (q *Queries) NextUnread(ctx context.Context) (Evidence, error) {
 		&i.Damage,
 		&i.RereadAt,
 		&i.RereadRun,
+		&i.Activity,
+		&i.WipedAt,
 	)
 	return i, err
 }
 
 const nextUnreadSince = `-- name: NextUnreadSince :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from evidence
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from evidence
 where status <> 'pending' and reread_at is null and sealed_at > $1::timestamptz
 order by reread_at nulls first, id limit 1
 `
@@ -739,6 +756,8 @@ func (q *Queries) NextUnreadSince(ctx context.Context, began time.Time) (Evidenc
 		&i.Damage,
 		&i.RereadAt,
 		&i.RereadRun,
+		&i.Activity,
+		&i.WipedAt,
 	)
 	return i, err
 }
@@ -771,7 +790,7 @@ insert into evidence (id, township, station, recorder, device_id, file_name, fil
   manifest_key, modified_at, recorded_at, registered_at, object_key)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 on conflict (sha256, size) do nothing
-returning id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run
+returning id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at
 `
 
 type RegisterParams struct {
@@ -845,6 +864,8 @@ func (q *Queries) Register(ctx context.Context, arg RegisterParams) (Evidence, e
 		&i.Damage,
 		&i.RereadAt,
 		&i.RereadRun,
+		&i.Activity,
+		&i.WipedAt,
 	)
 	return i, err
 }
@@ -946,6 +967,23 @@ func (q *Queries) Seal(ctx context.Context, arg SealParams) (int64, error) {
 		arg.SealedAt,
 		arg.RetainUntil,
 	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const setActivity = `-- name: SetActivity :execrows
+update evidence set activity = $2 where id = $1
+`
+
+type SetActivityParams struct {
+	ID       string
+	Activity string
+}
+
+func (q *Queries) SetActivity(ctx context.Context, arg SetActivityParams) (int64, error) {
+	result, err := q.db.Exec(ctx, setActivity, arg.ID, arg.Activity)
 	if err != nil {
 		return 0, err
 	}
@@ -1057,8 +1095,25 @@ func (q *Queries) SetVerified(ctx context.Context, arg SetVerifiedParams) error 
 	return err
 }
 
+const setWiped = `-- name: SetWiped :execrows
+update evidence set wiped_at = coalesce(wiped_at, $2) where id = $1
+`
+
+type SetWipedParams struct {
+	ID      string
+	WipedAt *time.Time
+}
+
+func (q *Queries) SetWiped(ctx context.Context, arg SetWipedParams) (int64, error) {
+	result, err := q.db.Exec(ctx, setWiped, arg.ID, arg.WipedAt)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const smallestSealed = `-- name: SmallestSealed :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from (select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run from evidence where status = 'sealed' and size between 1 and $1 and not restricted order by sealed_at limit 500) as e order by size limit 1
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from (select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from evidence where status = 'sealed' and size between 1 and $1 and not restricted order by sealed_at limit 500) as e order by size limit 1
 `
 
 // of the 500 oldest, which any copy of the log covers first
@@ -1097,6 +1152,8 @@ func (q *Queries) SmallestSealed(ctx context.Context, size int64) (Evidence, err
 		&i.Damage,
 		&i.RereadAt,
 		&i.RereadRun,
+		&i.Activity,
+		&i.WipedAt,
 	)
 	return i, err
 }

@@ -84,6 +84,20 @@ type Station struct {
 	CreatedAt time.Time
 }
 
+type StationEvent struct {
+	ID         string
+	Station    string
+	Township   string
+	Kind       string
+	At         time.Time
+	ReceivedAt time.Time
+	OfficerID  string
+	Recorder   string
+	EvidenceID *string
+	Data       []byte
+	LogKey     *string
+}
+
 type Upload struct {
 	ID         string
 	EvidenceID string

@@ -154,3 +154,59 @@ insert into seen_checkpoint (hash, size, note) values ($1, $2, $3) on conflict d
 
 -- name: SeenCheckpoint :one
 select * from seen_checkpoint where hash = $1;
+
+-- name: AddEvent :execrows
+insert into station_event (id, station, township, kind, at, received_at, officer_id, recorder, evidence_id, data, log_key)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict (id) do nothing;
+
+-- name: EventsKnown :many
+select id, station from station_event where id = any(sqlc.arg('ids')::text[]);
+
+-- name: Events :many
+select * from station_event
+where station = $1 and (sqlc.narg('before_at')::timestamptz is null or (received_at, id) < (sqlc.narg('before_at')::timestamptz, sqlc.narg('before_id')::text))
+order by received_at desc, id desc limit sqlc.arg('max_rows');
+
+-- name: CloseWear :many
+-- at most one is open; one that began later by a wrong clock ends where it began
+update recorder_wear set returned_at = greatest(taken_at, sqlc.arg('at')::timestamptz) where recorder = $1 and returned_at is null returning officer_id, taken_at;
+
+-- name: AddWear :exec
+insert into recorder_wear (id, recorder, device_id, township, officer_id, taken_at) values ($1, $2, $3, $4, $5, $6);
+
+-- name: OpenWears :many
+select recorder, officer_id, taken_at from recorder_wear where returned_at is null and township = $1;
+
+-- name: WornAt :one
+select officer_id, taken_at, returned_at from recorder_wear
+where recorder = $1 and taken_at <= sqlc.arg('at')::timestamptz and (returned_at is null or returned_at > sqlc.arg('at')::timestamptz)
+order by taken_at desc limit 1;
+
+-- name: GapReasons :many
+select recorder, officer_id, at, data, coalesce(log_key, '')::text as log_key from station_event where kind = 'gap-reason' and recorder = $1 order by received_at, id;
+
+-- name: PutLive :exec
+insert into station_live (station, at, body) values ($1, $2, $3)
+on conflict (station) do update set at = excluded.at, body = excluded.body;
+
+-- name: Docks :many
+select s.id, s.name, s.township, l.at, coalesce(l.body, '{}')::jsonb as body
+from station s left join station_live l on l.station = s.id
+where (sqlc.narg('townships')::text[] is null or s.township = any (sqlc.narg('townships')::text[]))
+  and (sqlc.narg('id')::text is null or s.id = sqlc.narg('id'))
+order by s.township, s.id;
+
+-- name: DayOfTownships :many
+-- what was registered since, and how much of it is in the store
+select township, count(*) as fingerprints, coalesce(sum(size), 0)::bigint as bytes,
+  count(*) filter (where status <> 'pending') as sealed, coalesce(sum(size) filter (where status <> 'pending'), 0)::bigint as sealed_bytes,
+  max(registered_at)::timestamptz as newest
+from evidence
+where registered_at >= sqlc.arg('since')::timestamptz and (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('townships')::text[]))
+group by township;
+
+-- name: MissingOfTownships :many
+select s.township, sum(g.missing)::bigint as missing
+from chain_gap g join signing_key k using (key_id) join station s on s.id = k.station
+where g.missing > 0 and (sqlc.narg('townships')::text[] is null or s.township = any (sqlc.narg('townships')::text[]))
+group by s.township;

@@ -67,6 +67,45 @@ func (q *Queries) AddDeadLetter(ctx context.Context, arg AddDeadLetterParams) er
 	return err
 }
 
+const addEvent = `-- name: AddEvent :execrows
+insert into station_event (id, station, township, kind, at, received_at, officer_id, recorder, evidence_id, data, log_key)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) on conflict (id) do nothing
+`
+
+type AddEventParams struct {
+	ID         string
+	Station    string
+	Township   string
+	Kind       string
+	At         time.Time
+	ReceivedAt time.Time
+	OfficerID  string
+	Recorder   string
+	EvidenceID *string
+	Data       []byte
+	LogKey     *string
+}
+
+func (q *Queries) AddEvent(ctx context.Context, arg AddEventParams) (int64, error) {
+	result, err := q.db.Exec(ctx, addEvent,
+		arg.ID,
+		arg.Station,
+		arg.Township,
+		arg.Kind,
+		arg.At,
+		arg.ReceivedAt,
+		arg.OfficerID,
+		arg.Recorder,
+		arg.EvidenceID,
+		arg.Data,
+		arg.LogKey,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const addKey = `-- name: AddKey :execrows
 insert into signing_key (key_id, station, device_id, public_key, cert_hash, enrolled_at)
 values ($1, $2, $3, $4, $5, $6) on conflict (key_id) do nothing
@@ -231,6 +270,31 @@ func (q *Queries) AddUpload(ctx context.Context, arg AddUploadParams) (Upload, e
 		&i.UpdatedAt,
 	)
 	return i, err
+}
+
+const addWear = `-- name: AddWear :exec
+insert into recorder_wear (id, recorder, device_id, township, officer_id, taken_at) values ($1, $2, $3, $4, $5, $6)
+`
+
+type AddWearParams struct {
+	ID        string
+	Recorder  string
+	DeviceID  string
+	Township  string
+	OfficerID string
+	TakenAt   time.Time
+}
+
+func (q *Queries) AddWear(ctx context.Context, arg AddWearParams) error {
+	_, err := q.db.Exec(ctx, addWear,
+		arg.ID,
+		arg.Recorder,
+		arg.DeviceID,
+		arg.Township,
+		arg.OfficerID,
+		arg.TakenAt,
+	)
+	return err
 }
 
 const after = `-- name: After :one
@@ -412,6 +476,92 @@ func (q *Queries) Before(ctx context.Context, arg BeforeParams) (Manifest, error
 	return i, err
 }
 
+const closeWear = `-- name: CloseWear :many
+update recorder_wear set returned_at = greatest(taken_at, $2::timestamptz) where recorder = $1 and returned_at is null returning officer_id, taken_at
+`
+
+type CloseWearParams struct {
+	Recorder string
+	At       time.Time
+}
+
+type CloseWearRow struct {
+	OfficerID string
+	TakenAt   time.Time
+}
+
+// at most one is open; one that began later by a wrong clock ends where it began
+func (q *Queries) CloseWear(ctx context.Context, arg CloseWearParams) ([]CloseWearRow, error) {
+	rows, err := q.db.Query(ctx, closeWear, arg.Recorder, arg.At)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []CloseWearRow{}
+	for rows.Next() {
+		var i CloseWearRow
+		if err := rows.Scan(&i.OfficerID, &i.TakenAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const dayOfTownships = `-- name: DayOfTownships :many
+select township, count(*) as fingerprints, coalesce(sum(size), 0)::bigint as bytes,
+  count(*) filter (where status <> 'pending') as sealed, coalesce(sum(size) filter (where status <> 'pending'), 0)::bigint as sealed_bytes,
+  max(registered_at)::timestamptz as newest
+from evidence
+where registered_at >= $1::timestamptz and ($2::text[] is null or township = any ($2::text[]))
+group by township
+`
+
+type DayOfTownshipsParams struct {
+	Since     time.Time
+	Townships []string
+}
+
+type DayOfTownshipsRow struct {
+	Township     string
+	Fingerprints int64
+	Bytes        int64
+	Sealed       int64
+	SealedBytes  int64
+	Newest       time.Time
+}
+
+// what was registered since, and how much of it is in the store
+func (q *Queries) DayOfTownships(ctx context.Context, arg DayOfTownshipsParams) ([]DayOfTownshipsRow, error) {
+	rows, err := q.db.Query(ctx, dayOfTownships, arg.Since, arg.Townships)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []DayOfTownshipsRow{}
+	for rows.Next() {
+		var i DayOfTownshipsRow
+		if err := rows.Scan(
+			&i.Township,
+			&i.Fingerprints,
+			&i.Bytes,
+			&i.Sealed,
+			&i.SealedBytes,
+			&i.Newest,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const deadLetters = `-- name: DeadLetters :many
 select id, at, source, origin, reason, octet_length(raw)::int as size from dead_letter
 where ($1::timestamptz is null or (at, id) < ($1::timestamptz, $2::text))
@@ -460,6 +610,53 @@ func (q *Queries) DeadLetters(ctx context.Context, arg DeadLettersParams) ([]Dea
 	return items, nil
 }
 
+const docks = `-- name: Docks :many
+select s.id, s.name, s.township, l.at, coalesce(l.body, '{}')::jsonb as body
+from station s left join station_live l on l.station = s.id
+where ($1::text[] is null or s.township = any ($1::text[]))
+  and ($2::text is null or s.id = $2)
+order by s.township, s.id
+`
+
+type DocksParams struct {
+	Townships []string
+	ID        *string
+}
+
+type DocksRow struct {
+	ID       string
+	Name     string
+	Township string
+	At       *time.Time
+	Body     []byte
+}
+
+func (q *Queries) Docks(ctx context.Context, arg DocksParams) ([]DocksRow, error) {
+	rows, err := q.db.Query(ctx, docks, arg.Townships, arg.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []DocksRow{}
+	for rows.Next() {
+		var i DocksRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Name,
+			&i.Township,
+			&i.At,
+			&i.Body,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const epochs = `-- name: Epochs :many
 select key_id, epoch, top, arrived, first_ms, last_ms from chain_epoch where key_id = $1 order by epoch desc
 `
@@ -481,6 +678,85 @@ func (q *Queries) Epochs(ctx context.Context, keyID []byte) ([]ChainEpoch, error
 			&i.FirstMs,
 			&i.LastMs,
 		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const events = `-- name: Events :many
+select id, station, township, kind, at, received_at, officer_id, recorder, evidence_id, data, log_key from station_event
+where station = $1 and ($2::timestamptz is null or (received_at, id) < ($2::timestamptz, $3::text))
+order by received_at desc, id desc limit $4
+`
+
+type EventsParams struct {
+	Station  string
+	BeforeAt *time.Time
+	BeforeID *string
+	MaxRows  int32
+}
+
+func (q *Queries) Events(ctx context.Context, arg EventsParams) ([]StationEvent, error) {
+	rows, err := q.db.Query(ctx, events,
+		arg.Station,
+		arg.BeforeAt,
+		arg.BeforeID,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []StationEvent{}
+	for rows.Next() {
+		var i StationEvent
+		if err := rows.Scan(
+			&i.ID,
+			&i.Station,
+			&i.Township,
+			&i.Kind,
+			&i.At,
+			&i.ReceivedAt,
+			&i.OfficerID,
+			&i.Recorder,
+			&i.EvidenceID,
+			&i.Data,
+			&i.LogKey,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const eventsKnown = `-- name: EventsKnown :many
+select id, station from station_event where id = any($1::text[])
+`
+
+type EventsKnownRow struct {
+	ID      string
+	Station string
+}
+
+func (q *Queries) EventsKnown(ctx context.Context, ids []string) ([]EventsKnownRow, error) {
+	rows, err := q.db.Query(ctx, eventsKnown, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []EventsKnownRow{}
+	for rows.Next() {
+		var i EventsKnownRow
+		if err := rows.Scan(&i.ID, &i.Station); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -600,6 +876,44 @@ func (q *Queries) GapAround(ctx context.Context, arg GapAroundParams) (ChainGap,
 		&i.ReasonKey,
 	)
 	return i, err
+}
+
+const gapReasons = `-- name: GapReasons :many
+select recorder, officer_id, at, data, coalesce(log_key, '')::text as log_key from station_event where kind = 'gap-reason' and recorder = $1 order by received_at, id
+`
+
+type GapReasonsRow struct {
+	Recorder  string
+	OfficerID string
+	At        time.Time
+	Data      []byte
+	LogKey    string
+}
+
+func (q *Queries) GapReasons(ctx context.Context, recorder string) ([]GapReasonsRow, error) {
+	rows, err := q.db.Query(ctx, gapReasons, recorder)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []GapReasonsRow{}
+	for rows.Next() {
+		var i GapReasonsRow
+		if err := rows.Scan(
+			&i.Recorder,
+			&i.OfficerID,
+			&i.At,
+			&i.Data,
+			&i.LogKey,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const gapTotals = `-- name: GapTotals :one
@@ -874,6 +1188,38 @@ func (q *Queries) ManifestOf(ctx context.Context, logKey string) (ManifestOfRow,
 	return i, err
 }
 
+const missingOfTownships = `-- name: MissingOfTownships :many
+select s.township, sum(g.missing)::bigint as missing
+from chain_gap g join signing_key k using (key_id) join station s on s.id = k.station
+where g.missing > 0 and ($1::text[] is null or s.township = any ($1::text[]))
+group by s.township
+`
+
+type MissingOfTownshipsRow struct {
+	Township string
+	Missing  int64
+}
+
+func (q *Queries) MissingOfTownships(ctx context.Context, townships []string) ([]MissingOfTownshipsRow, error) {
+	rows, err := q.db.Query(ctx, missingOfTownships, townships)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []MissingOfTownshipsRow{}
+	for rows.Next() {
+		var i MissingOfTownshipsRow
+		if err := rows.Scan(&i.Township, &i.Missing); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const neighbours = `-- name: Neighbours :many
 select key_id, epoch, counter, hash, prev, evidence_id, log_key, received_at, recorder, signed_ms, monotonic_ms, checkpoint from manifest where key_id = $1 and epoch = $2 and counter in ($3::bigint - 1, $3::bigint + 1)
 `
@@ -983,6 +1329,36 @@ func (q *Queries) OpenGap(ctx context.Context, arg OpenGapParams) error {
 	return err
 }
 
+const openWears = `-- name: OpenWears :many
+select recorder, officer_id, taken_at from recorder_wear where returned_at is null and township = $1
+`
+
+type OpenWearsRow struct {
+	Recorder  string
+	OfficerID string
+	TakenAt   time.Time
+}
+
+func (q *Queries) OpenWears(ctx context.Context, township string) ([]OpenWearsRow, error) {
+	rows, err := q.db.Query(ctx, openWears, township)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []OpenWearsRow{}
+	for rows.Next() {
+		var i OpenWearsRow
+		if err := rows.Scan(&i.Recorder, &i.OfficerID, &i.TakenAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const otherEpochs = `-- name: OtherEpochs :many
 select epoch, first_ms, last_ms from chain_epoch where key_id = $1 and epoch <> $2 order by epoch
 `
@@ -1016,6 +1392,22 @@ func (q *Queries) OtherEpochs(ctx context.Context, arg OtherEpochsParams) ([]Oth
 		return nil, err
 	}
 	return items, nil
+}
+
+const putLive = `-- name: PutLive :exec
+insert into station_live (station, at, body) values ($1, $2, $3)
+on conflict (station) do update set at = excluded.at, body = excluded.body
+`
+
+type PutLiveParams struct {
+	Station string
+	At      time.Time
+	Body    []byte
+}
+
+func (q *Queries) PutLive(ctx context.Context, arg PutLiveParams) error {
+	_, err := q.db.Exec(ctx, putLive, arg.Station, arg.At, arg.Body)
+	return err
 }
 
 const restartUpload = `-- name: RestartUpload :execrows
@@ -1258,4 +1650,28 @@ type UploadSealedParams struct {
 func (q *Queries) UploadSealed(ctx context.Context, arg UploadSealedParams) error {
 	_, err := q.db.Exec(ctx, uploadSealed, arg.ID, arg.UpdatedAt)
 	return err
+}
+
+const wornAt = `-- name: WornAt :one
+select officer_id, taken_at, returned_at from recorder_wear
+where recorder = $1 and taken_at <= $2::timestamptz and (returned_at is null or returned_at > $2::timestamptz)
+order by taken_at desc limit 1
+`
+
+type WornAtParams struct {
+	Recorder string
+	At       time.Time
+}
+
+type WornAtRow struct {
+	OfficerID  string
+	TakenAt    time.Time
+	ReturnedAt *time.Time
+}
+
+func (q *Queries) WornAt(ctx context.Context, arg WornAtParams) (WornAtRow, error) {
+	row := q.db.QueryRow(ctx, wornAt, arg.Recorder, arg.At)
+	var i WornAtRow
+	err := row.Scan(&i.OfficerID, &i.TakenAt, &i.ReturnedAt)
+	return i, err
 }
