@@ -120,6 +120,9 @@ func (s *Server) evidenceFile(ctx context.Context, eid evidence.ID) (Evidence, e
 	if v.Completeness, err = s.completenessOf(ctx, sc, rec); err != nil {
 		return Evidence{}, err
 	}
+	if v.Wearer, err = s.wearerOf(ctx, rec); err != nil {
+		return Evidence{}, err
+	}
 	return v, nil
 }
 
@@ -152,6 +155,7 @@ func evidenceView(r evidence.Record, townships map[string]string) (Evidence, err
 		RetainUntil: r.RetainUntil, Check: ptr(r.Check), Restricted: r.Restricted, Held: r.HoldState == "pending" || r.HoldState == "active",
 		HoldState: &r.HoldState, HasPoster: r.PosterKey != "", Leaves: []LogPosition{},
 		VerifiedAt: r.VerifiedAt, Sm3: ptr(hex.EncodeToString(r.SM3)), Damage: ptr(r.Damage),
+		Activity: ptr(r.Activity), WipedAt: r.WipedAt,
 	}
 	if err := json.Unmarshal(r.Media, &v.Media); err != nil {
 		return v, fmt.Errorf("read media facts of %s: %w", r.ID, err)

@@ -17,6 +17,33 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for ActivityID.
+const (
+	ActivityIDInspection ActivityID = "inspection"
+	ActivityIDOther      ActivityID = "other"
+	ActivityIDPatrol     ActivityID = "patrol"
+	ActivityIDPersuasion ActivityID = "persuasion"
+	ActivityIDService    ActivityID = "service"
+)
+
+// Valid indicates whether the value is a known member of the ActivityID enum.
+func (e ActivityID) Valid() bool {
+	switch e {
+	case ActivityIDInspection:
+		return true
+	case ActivityIDOther:
+		return true
+	case ActivityIDPatrol:
+		return true
+	case ActivityIDPersuasion:
+		return true
+	case ActivityIDService:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AuditKind.
 const (
 	Canary AuditKind = "canary"
@@ -115,25 +142,25 @@ func (e DeviceStatus) Valid() bool {
 
 // Defines values for DeviceKind.
 const (
-	Computer DeviceKind = "computer"
-	Dock     DeviceKind = "dock"
-	Other    DeviceKind = "other"
-	Printer  DeviceKind = "printer"
-	Recorder DeviceKind = "recorder"
+	DeviceKindComputer DeviceKind = "computer"
+	DeviceKindDock     DeviceKind = "dock"
+	DeviceKindOther    DeviceKind = "other"
+	DeviceKindPrinter  DeviceKind = "printer"
+	DeviceKindRecorder DeviceKind = "recorder"
 )
 
 // Valid indicates whether the value is a known member of the DeviceKind enum.
 func (e DeviceKind) Valid() bool {
 	switch e {
-	case Computer:
+	case DeviceKindComputer:
 		return true
-	case Dock:
+	case DeviceKindDock:
 		return true
-	case Other:
+	case DeviceKindOther:
 		return true
-	case Printer:
+	case DeviceKindPrinter:
 		return true
-	case Recorder:
+	case DeviceKindRecorder:
 		return true
 	default:
 		return false
@@ -215,6 +242,72 @@ func (e SealResultStatus) Valid() bool {
 	}
 }
 
+// Defines values for StationEventResultStatus.
+const (
+	StationEventResultStatusAccepted StationEventResultStatus = "accepted"
+	StationEventResultStatusKnown    StationEventResultStatus = "known"
+	StationEventResultStatusRejected StationEventResultStatus = "rejected"
+)
+
+// Valid indicates whether the value is a known member of the StationEventResultStatus enum.
+func (e StationEventResultStatus) Valid() bool {
+	switch e {
+	case StationEventResultStatusAccepted:
+		return true
+	case StationEventResultStatusKnown:
+		return true
+	case StationEventResultStatusRejected:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for StationSlotState.
+const (
+	StationSlotStateAttention StationSlotState = "attention"
+	StationSlotStateDisabled  StationSlotState = "disabled"
+	StationSlotStateEmpty     StationSlotState = "empty"
+	StationSlotStateFailed    StationSlotState = "failed"
+	StationSlotStateReading   StationSlotState = "reading"
+	StationSlotStateTakeable  StationSlotState = "takeable"
+	StationSlotStateUnclaimed StationSlotState = "unclaimed"
+	StationSlotStateUnlocking StationSlotState = "unlocking"
+	StationSlotStateUploading StationSlotState = "uploading"
+	StationSlotStateWipeable  StationSlotState = "wipeable"
+	StationSlotStateWiped     StationSlotState = "wiped"
+)
+
+// Valid indicates whether the value is a known member of the StationSlotState enum.
+func (e StationSlotState) Valid() bool {
+	switch e {
+	case StationSlotStateAttention:
+		return true
+	case StationSlotStateDisabled:
+		return true
+	case StationSlotStateEmpty:
+		return true
+	case StationSlotStateFailed:
+		return true
+	case StationSlotStateReading:
+		return true
+	case StationSlotStateTakeable:
+		return true
+	case StationSlotStateUnclaimed:
+		return true
+	case StationSlotStateUnlocking:
+		return true
+	case StationSlotStateUploading:
+		return true
+	case StationSlotStateWipeable:
+		return true
+	case StationSlotStateWiped:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for TimestampState.
 const (
 	TimestampStateFailed TimestampState = "failed"
@@ -257,6 +350,27 @@ func (e UploadStatus) Valid() bool {
 	}
 }
 
+// Defines values for WipePolicyWhen.
+const (
+	Days    WipePolicyWhen = "days"
+	Never   WipePolicyWhen = "never"
+	Receipt WipePolicyWhen = "receipt"
+)
+
+// Valid indicates whether the value is a known member of the WipePolicyWhen enum.
+func (e WipePolicyWhen) Valid() bool {
+	switch e {
+	case Days:
+		return true
+	case Never:
+		return true
+	case Receipt:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for WitnessState.
 const (
 	Behind      WitnessState = "behind"
@@ -289,6 +403,15 @@ type Account struct {
 	Kind string `json:"kind"`
 	Name string `json:"name"`
 }
+
+// Activity defines model for Activity.
+type Activity struct {
+	ID   ActivityID `json:"id"`
+	Name string     `json:"name"`
+}
+
+// ActivityID defines model for ActivityID.
+type ActivityID string
 
 // AdvanceCase defines model for AdvanceCase.
 type AdvanceCase struct {
@@ -778,8 +901,64 @@ type DeviceStates struct {
 	States [][]byte `json:"states"`
 }
 
+// Dock defines model for Dock.
+type Dock struct {
+	// At When it last spoke
+	At           *time.Time  `json:"at,omitempty"`
+	ID           string      `json:"id"`
+	Live         StationLive `json:"live"`
+	Name         string      `json:"name"`
+	Online       bool        `json:"online"`
+	Township     string      `json:"township"`
+	TownshipName string      `json:"township_name"`
+}
+
+// DockDay What a township's stations brought since the day began
+type DockDay struct {
+	Bytes        int64 `json:"bytes"`
+	Fingerprints int64 `json:"fingerprints"`
+
+	// Missing Counters that never came, and numbers skipped by names of cards that are in now
+	Missing      int64      `json:"missing"`
+	Newest       *time.Time `json:"newest,omitempty"`
+	Online       int        `json:"online"`
+	Sealed       int64      `json:"sealed"`
+	SealedBytes  int64      `json:"sealed_bytes"`
+	Stations     int        `json:"stations"`
+	Township     string     `json:"township"`
+	TownshipName string     `json:"township_name"`
+}
+
+// DockEvent defines model for DockEvent.
+type DockEvent struct {
+	At          time.Time        `json:"at"`
+	Data        StationEventData `json:"data"`
+	EvidenceID  *string          `json:"evidence_id,omitempty"`
+	ID          string           `json:"id"`
+	Kind        string           `json:"kind"`
+	LeafIndex   *int64           `json:"leaf_index,omitempty"`
+	OfficerID   *string          `json:"officer_id,omitempty"`
+	OfficerName *string          `json:"officer_name,omitempty"`
+	ReceivedAt  time.Time        `json:"received_at"`
+	Recorder    *string          `json:"recorder,omitempty"`
+}
+
+// DockEventPage defines model for DockEventPage.
+type DockEventPage struct {
+	Items      []DockEvent `json:"items"`
+	NextCursor string      `json:"next_cursor"`
+}
+
+// Docks defines model for Docks.
+type Docks struct {
+	Items     []Dock    `json:"items"`
+	Townships []DockDay `json:"townships"`
+}
+
 // Evidence defines model for Evidence.
 type Evidence struct {
+	// Activity What an officer says it shows: patrol, inspection, persuasion, service, other
+	Activity  *string    `json:"activity,omitempty"`
 	CaseCount int        `json:"case_count"`
 	Cases     *[]CaseRef `json:"cases,omitempty"`
 
@@ -829,6 +1008,12 @@ type Evidence struct {
 
 	// VerifiedAt Last time that all bytes were read again and agreed; until then the digests are the device's claim
 	VerifiedAt *time.Time `json:"verified_at,omitempty"`
+
+	// Wearer Who had the recorder when the clip began
+	Wearer *Wearer `json:"wearer,omitempty"`
+
+	// WipedAt When the original was removed from its recorder
+	WipedAt *time.Time `json:"wiped_at,omitempty"`
 }
 
 // EvidencePage defines model for EvidencePage.
@@ -1283,6 +1468,155 @@ type SignIn struct {
 	Username string `json:"username"`
 }
 
+// StationEvent defines model for StationEvent.
+type StationEvent struct {
+	// At By the station's clock
+	At         time.Time         `json:"at"`
+	Data       *StationEventData `json:"data,omitempty"`
+	EvidenceID *string           `json:"evidence_id,omitempty"`
+
+	// ID ULID, made when it happened
+	ID string `json:"id"`
+
+	// Kind docked, undocked, taken, returned, labelled, mistaken, gap-reason, wiped, claimed, slip
+	Kind      string  `json:"kind"`
+	OfficerID *string `json:"officer_id,omitempty"`
+	Recorder  *string `json:"recorder,omitempty"`
+}
+
+// StationEventData defines model for StationEventData.
+type StationEventData struct {
+	Activity *string `json:"activity,omitempty"`
+
+	// By card, pin, docking
+	By     *string `json:"by,omitempty"`
+	Digest *string `json:"digest,omitempty"`
+	Files  *int    `json:"files,omitempty"`
+	First  *int64  `json:"first,omitempty"`
+	Last   *int64  `json:"last,omitempty"`
+	Leaf   *int64  `json:"leaf,omitempty"`
+	Reason *string `json:"reason,omitempty"`
+	Series *string `json:"series,omitempty"`
+	Slot   *int    `json:"slot,omitempty"`
+	Volume *string `json:"volume,omitempty"`
+}
+
+// StationEventResult defines model for StationEventResult.
+type StationEventResult struct {
+	Code   *string                  `json:"code,omitempty"`
+	Error  *string                  `json:"error,omitempty"`
+	Status StationEventResultStatus `json:"status"`
+}
+
+// StationEventResultStatus defines model for StationEventResult.Status.
+type StationEventResultStatus string
+
+// StationEventResults defines model for StationEventResults.
+type StationEventResults struct {
+	Items []StationEventResult `json:"items"`
+}
+
+// StationEvents defines model for StationEvents.
+type StationEvents struct {
+	Events []StationEvent `json:"events"`
+}
+
+// StationLive defines model for StationLive.
+type StationLive struct {
+	// Done When all will be there, by the present rate
+	Done *time.Time `json:"done,omitempty"`
+
+	// Limit As the schedule has it now; 0 or absent for none
+	Limit      *int64  `json:"limit,omitempty"`
+	Problem    *string `json:"problem,omitempty"`
+	QueueBytes *int64  `json:"queue_bytes,omitempty"`
+
+	// QueueFiles Fingerprinted, not yet sealed
+	QueueFiles *int `json:"queue_files,omitempty"`
+
+	// Rate Bytes a second on the way to the store
+	Rate  *int64        `json:"rate,omitempty"`
+	Slots []StationSlot `json:"slots"`
+
+	// SpoolFree Bytes
+	SpoolFree *int64  `json:"spool_free,omitempty"`
+	Version   *string `json:"version,omitempty"`
+}
+
+// StationOfficer defines model for StationOfficer.
+type StationOfficer struct {
+	// Cards SHA-256 of what a card says, hex
+	Cards []string `json:"cards"`
+	ID    string   `json:"id"`
+	Name  string   `json:"name"`
+
+	// Pin Whether there is one
+	Pin bool `json:"pin"`
+}
+
+// StationPin defines model for StationPin.
+type StationPin struct {
+	OfficerID string `json:"officer_id"`
+	Pin       string `json:"pin"`
+}
+
+// StationRecorder defines model for StationRecorder.
+type StationRecorder struct {
+	Name string `json:"name"`
+
+	// OfficerID Who has it now, by the stations; else who it is assigned to
+	OfficerID *string `json:"officer_id,omitempty"`
+	Serial    string  `json:"serial"`
+}
+
+// StationSelf defines model for StationSelf.
+type StationSelf struct {
+	Activities   []Activity        `json:"activities"`
+	Demo         bool              `json:"demo"`
+	ID           string            `json:"id"`
+	Name         string            `json:"name"`
+	Officers     []StationOfficer  `json:"officers"`
+	Recorders    []StationRecorder `json:"recorders"`
+	Township     string            `json:"township"`
+	TownshipName string            `json:"township_name"`
+
+	// Wipe When a station removes an original whose receipt it has verified
+	Wipe WipePolicy `json:"wipe"`
+}
+
+// StationSlot defines model for StationSlot.
+type StationSlot struct {
+	Bytes  *int64     `json:"bytes,omitempty"`
+	Done   *time.Time `json:"done,omitempty"`
+	Failed *int       `json:"failed,omitempty"`
+	Files  *int       `json:"files,omitempty"`
+
+	// Fingerprints In the log
+	Fingerprints *int `json:"fingerprints,omitempty"`
+
+	// LoggedAt The last of them
+	LoggedAt *time.Time `json:"logged_at,omitempty"`
+
+	// Missing Numbers that file names skip, still without a reason
+	Missing   *int    `json:"missing,omitempty"`
+	Note      *string `json:"note,omitempty"`
+	OfficerID *string `json:"officer_id,omitempty"`
+
+	// OfficerName Only in answers
+	OfficerName *string          `json:"officer_name,omitempty"`
+	Read        *int64           `json:"read,omitempty"`
+	Recorder    *string          `json:"recorder,omitempty"`
+	Sealed      *int             `json:"sealed,omitempty"`
+	Sent        *int64           `json:"sent,omitempty"`
+	Since       *time.Time       `json:"since,omitempty"`
+	Slot        int              `json:"slot"`
+	State       StationSlotState `json:"state"`
+	Volume      *string          `json:"volume,omitempty"`
+}
+
+// StationSlotState defines model for StationSlot.State.
+type StationSlotState string
+
 // System defines model for System.
 type System struct {
 	Demo     bool              `json:"demo"`
@@ -1363,6 +1697,22 @@ type UploadPart struct {
 	Size    int64             `json:"size"`
 	URL     string            `json:"url"`
 }
+
+// Wearer Who had the recorder when the clip began
+type Wearer struct {
+	Name      string `json:"name"`
+	OfficerID string `json:"officer_id"`
+}
+
+// WipePolicy When a station removes an original whose receipt it has verified
+type WipePolicy struct {
+	// Days After so many days since the receipt, at the next docking
+	Days *int           `json:"days,omitempty"`
+	When WipePolicyWhen `json:"when"`
+}
+
+// WipePolicyWhen defines model for WipePolicy.When.
+type WipePolicyWhen string
 
 // Witness defines model for Witness.
 type Witness struct {
@@ -1476,6 +1826,12 @@ type ListDevicesParams struct {
 type CountDevicesParams struct {
 	// Township Division code
 	Township *TownshipCode `form:"township,omitempty" json:"township,omitempty"`
+}
+
+// ListDockEventsParams defines parameters for ListDockEvents.
+type ListDockEventsParams struct {
+	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
 // ListEvidenceParams defines parameters for ListEvidence.
@@ -1648,6 +2004,15 @@ type RedeemLinkJSONRequestBody RedeemLinkJSONBody
 // ChangePasswordJSONRequestBody defines body for ChangePassword for application/json ContentType.
 type ChangePasswordJSONRequestBody ChangePasswordJSONBody
 
+// SubmitStationEventsJSONRequestBody defines body for SubmitStationEvents for application/json ContentType.
+type SubmitStationEventsJSONRequestBody = StationEvents
+
+// PutStationLiveJSONRequestBody defines body for PutStationLive for application/json ContentType.
+type PutStationLiveJSONRequestBody = StationLive
+
+// StationSignInJSONRequestBody defines body for StationSignIn for application/json ContentType.
+type StationSignInJSONRequestBody = StationPin
+
 // BeginUploadJSONRequestBody defines body for BeginUpload for application/json ContentType.
 type BeginUploadJSONRequestBody = BeginUpload
 
@@ -1713,6 +2078,15 @@ type ServerInterface interface {
 	// ExplainGap Give a gap its reason; a leaf of the log
 	// (POST /api/v1/devices/{id}/chain/gaps)
 	ExplainGap(c *gin.Context, id string)
+	// ListDocks Docking stations as they are now, and what each township brought today
+	// (GET /api/v1/docks)
+	ListDocks(c *gin.Context)
+	// GetDock One docking station
+	// (GET /api/v1/docks/{id})
+	GetDock(c *gin.Context, id ID)
+	// ListDockEvents What happened at a station, newest first: taken, returned, labelled, wiped …
+	// (GET /api/v1/docks/{id}/events)
+	ListDockEvents(c *gin.Context, id ID, params ListDockEventsParams)
 	// ListEvidence Evidence records, newest recording first
 	// (GET /api/v1/evidence)
 	ListEvidence(c *gin.Context, params ListEvidenceParams)
@@ -1779,6 +2153,9 @@ type ServerInterface interface {
 	// ListOfficers Officers with their certificates
 	// (GET /api/v1/officers)
 	ListOfficers(c *gin.Context, params ListOfficersParams)
+	// NewOfficerPin A fresh PIN for docking stations, shown once; an older one ends
+	// (POST /api/v1/officers/{id}/pin)
+	NewOfficerPin(c *gin.Context, id ID)
 	// ListPowerItems Power items handed down, with mode and interval
 	// (GET /api/v1/power-items)
 	ListPowerItems(c *gin.Context, params ListPowerItemsParams)
@@ -1797,6 +2174,18 @@ type ServerInterface interface {
 	// ChangePassword Change one's password
 	// (POST /api/v1/session/password)
 	ChangePassword(c *gin.Context)
+	// GetStation What a station needs to know for its page and its work
+	// (GET /api/v1/station)
+	GetStation(c *gin.Context)
+	// SubmitStationEvents What happened at the station; sent again until answered, stored once
+	// (POST /api/v1/station/events)
+	SubmitStationEvents(c *gin.Context)
+	// PutStationLive How the docking goes, for people to look at
+	// (PUT /api/v1/station/live)
+	PutStationLive(c *gin.Context)
+	// StationSignIn Check the PIN of an officer who stands at the station; wrong ones are counted
+	// (POST /api/v1/station/sign-in)
+	StationSignIn(c *gin.Context)
 	// GetSystem Version, services and their state
 	// (GET /api/v1/system)
 	GetSystem(c *gin.Context)
@@ -2447,6 +2836,88 @@ func (siw *ServerInterfaceWrapper) ExplainGap(c *gin.Context) {
 	siw.Handler.ExplainGap(c, id)
 }
 
+// ListDocks operation middleware
+func (siw *ServerInterfaceWrapper) ListDocks(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListDocks(c)
+}
+
+// GetDock operation middleware
+func (siw *ServerInterfaceWrapper) GetDock(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetDock(c, id)
+}
+
+// ListDockEvents operation middleware
+func (siw *ServerInterfaceWrapper) ListDockEvents(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListDockEventsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListDockEvents(c, id, params)
+}
+
 // ListEvidence operation middleware
 func (siw *ServerInterfaceWrapper) ListEvidence(c *gin.Context) {
 
@@ -3094,6 +3565,31 @@ func (siw *ServerInterfaceWrapper) ListOfficers(c *gin.Context) {
 	siw.Handler.ListOfficers(c, params)
 }
 
+// NewOfficerPin operation middleware
+func (siw *ServerInterfaceWrapper) NewOfficerPin(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.NewOfficerPin(c, id)
+}
+
 // ListPowerItems operation middleware
 func (siw *ServerInterfaceWrapper) ListPowerItems(c *gin.Context) {
 
@@ -3216,6 +3712,58 @@ func (siw *ServerInterfaceWrapper) ChangePassword(c *gin.Context) {
 	}
 
 	siw.Handler.ChangePassword(c)
+}
+
+// GetStation operation middleware
+func (siw *ServerInterfaceWrapper) GetStation(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetStation(c)
+}
+
+// SubmitStationEvents operation middleware
+func (siw *ServerInterfaceWrapper) SubmitStationEvents(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.SubmitStationEvents(c)
+}
+
+// PutStationLive operation middleware
+func (siw *ServerInterfaceWrapper) PutStationLive(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.PutStationLive(c)
+}
+
+// StationSignIn operation middleware
+func (siw *ServerInterfaceWrapper) StationSignIn(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.StationSignIn(c)
 }
 
 // GetSystem operation middleware
@@ -3345,6 +3893,13 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/uploads", wrapper.BeginUpload)
 	router.GET(options.BaseURL+"/api/v1/uploads/:id", wrapper.GetUpload)
 	router.POST(options.BaseURL+"/api/v1/uploads/:id/complete", wrapper.CompleteUpload)
+	router.GET(options.BaseURL+"/api/v1/station", wrapper.GetStation)
+	router.POST(options.BaseURL+"/api/v1/station/sign-in", wrapper.StationSignIn)
+	router.POST(options.BaseURL+"/api/v1/station/events", wrapper.SubmitStationEvents)
+	router.PUT(options.BaseURL+"/api/v1/station/live", wrapper.PutStationLive)
+	router.GET(options.BaseURL+"/api/v1/docks", wrapper.ListDocks)
+	router.GET(options.BaseURL+"/api/v1/docks/:id", wrapper.GetDock)
+	router.GET(options.BaseURL+"/api/v1/docks/:id/events", wrapper.ListDockEvents)
 	router.GET(options.BaseURL+"/api/v1/evidence", wrapper.ListEvidence)
 	router.GET(options.BaseURL+"/api/v1/evidence/:id", wrapper.GetEvidence)
 	router.GET(options.BaseURL+"/api/v1/evidence/:id/custody", wrapper.ListCustody)
@@ -3359,6 +3914,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/cases/:id/stage", wrapper.AdvanceCase)
 	router.GET(options.BaseURL+"/api/v1/townships", wrapper.ListTownships)
 	router.GET(options.BaseURL+"/api/v1/officers", wrapper.ListOfficers)
+	router.POST(options.BaseURL+"/api/v1/officers/:id/pin", wrapper.NewOfficerPin)
 	router.GET(options.BaseURL+"/api/v1/power-items", wrapper.ListPowerItems)
 	router.GET(options.BaseURL+"/api/v1/devices", wrapper.ListDevices)
 	router.GET(options.BaseURL+"/api/v1/devices/counts", wrapper.CountDevices)
@@ -4178,6 +4734,123 @@ type ExplainGapdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ExplainGapdefaultApplicationProblemPlusJSONResponse) VisitExplainGapResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDocksRequestObject struct {
+}
+
+type ListDocksResponseObject interface {
+	VisitListDocksResponse(w http.ResponseWriter) error
+}
+
+type ListDocks200JSONResponse Docks
+
+func (response ListDocks200JSONResponse) VisitListDocksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDocksdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListDocksdefaultApplicationProblemPlusJSONResponse) VisitListDocksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDockRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type GetDockResponseObject interface {
+	VisitGetDockResponse(w http.ResponseWriter) error
+}
+
+type GetDock200JSONResponse Dock
+
+func (response GetDock200JSONResponse) VisitGetDockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDockdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetDockdefaultApplicationProblemPlusJSONResponse) VisitGetDockResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDockEventsRequestObject struct {
+	ID     ID `json:"id"`
+	Params ListDockEventsParams
+}
+
+type ListDockEventsResponseObject interface {
+	VisitListDockEventsResponse(w http.ResponseWriter) error
+}
+
+type ListDockEvents200JSONResponse DockEventPage
+
+func (response ListDockEvents200JSONResponse) VisitListDockEventsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDockEventsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListDockEventsdefaultApplicationProblemPlusJSONResponse) VisitListDockEventsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5050,6 +5723,47 @@ func (response ListOfficersdefaultApplicationProblemPlusJSONResponse) VisitListO
 	return err
 }
 
+type NewOfficerPinRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type NewOfficerPinResponseObject interface {
+	VisitNewOfficerPinResponse(w http.ResponseWriter) error
+}
+
+type NewOfficerPin200JSONResponse struct {
+	Pin string `json:"pin"`
+}
+
+func (response NewOfficerPin200JSONResponse) VisitNewOfficerPinResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type NewOfficerPindefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response NewOfficerPindefaultApplicationProblemPlusJSONResponse) VisitNewOfficerPinResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListPowerItemsRequestObject struct {
 	Params ListPowerItemsParams
 }
@@ -5259,6 +5973,149 @@ type ChangePassworddefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ChangePassworddefaultApplicationProblemPlusJSONResponse) VisitChangePasswordResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetStationRequestObject struct {
+}
+
+type GetStationResponseObject interface {
+	VisitGetStationResponse(w http.ResponseWriter) error
+}
+
+type GetStation200JSONResponse StationSelf
+
+func (response GetStation200JSONResponse) VisitGetStationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetStationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetStationdefaultApplicationProblemPlusJSONResponse) VisitGetStationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SubmitStationEventsRequestObject struct {
+	Body *SubmitStationEventsJSONRequestBody
+}
+
+type SubmitStationEventsResponseObject interface {
+	VisitSubmitStationEventsResponse(w http.ResponseWriter) error
+}
+
+type SubmitStationEvents200JSONResponse StationEventResults
+
+func (response SubmitStationEvents200JSONResponse) VisitSubmitStationEventsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SubmitStationEventsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SubmitStationEventsdefaultApplicationProblemPlusJSONResponse) VisitSubmitStationEventsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PutStationLiveRequestObject struct {
+	Body *PutStationLiveJSONRequestBody
+}
+
+type PutStationLiveResponseObject interface {
+	VisitPutStationLiveResponse(w http.ResponseWriter) error
+}
+
+type PutStationLive204Response struct {
+}
+
+func (response PutStationLive204Response) VisitPutStationLiveResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type PutStationLivedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PutStationLivedefaultApplicationProblemPlusJSONResponse) VisitPutStationLiveResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type StationSignInRequestObject struct {
+	Body *StationSignInJSONRequestBody
+}
+
+type StationSignInResponseObject interface {
+	VisitStationSignInResponse(w http.ResponseWriter) error
+}
+
+type StationSignIn204Response struct {
+}
+
+func (response StationSignIn204Response) VisitStationSignInResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type StationSignIndefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response StationSignIndefaultApplicationProblemPlusJSONResponse) VisitStationSignInResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5527,6 +6384,15 @@ type StrictServerInterface interface {
 	// ExplainGap Give a gap its reason; a leaf of the log
 	// (POST /api/v1/devices/{id}/chain/gaps)
 	ExplainGap(ctx context.Context, request ExplainGapRequestObject) (ExplainGapResponseObject, error)
+	// ListDocks Docking stations as they are now, and what each township brought today
+	// (GET /api/v1/docks)
+	ListDocks(ctx context.Context, request ListDocksRequestObject) (ListDocksResponseObject, error)
+	// GetDock One docking station
+	// (GET /api/v1/docks/{id})
+	GetDock(ctx context.Context, request GetDockRequestObject) (GetDockResponseObject, error)
+	// ListDockEvents What happened at a station, newest first: taken, returned, labelled, wiped …
+	// (GET /api/v1/docks/{id}/events)
+	ListDockEvents(ctx context.Context, request ListDockEventsRequestObject) (ListDockEventsResponseObject, error)
 	// ListEvidence Evidence records, newest recording first
 	// (GET /api/v1/evidence)
 	ListEvidence(ctx context.Context, request ListEvidenceRequestObject) (ListEvidenceResponseObject, error)
@@ -5593,6 +6459,9 @@ type StrictServerInterface interface {
 	// ListOfficers Officers with their certificates
 	// (GET /api/v1/officers)
 	ListOfficers(ctx context.Context, request ListOfficersRequestObject) (ListOfficersResponseObject, error)
+	// NewOfficerPin A fresh PIN for docking stations, shown once; an older one ends
+	// (POST /api/v1/officers/{id}/pin)
+	NewOfficerPin(ctx context.Context, request NewOfficerPinRequestObject) (NewOfficerPinResponseObject, error)
 	// ListPowerItems Power items handed down, with mode and interval
 	// (GET /api/v1/power-items)
 	ListPowerItems(ctx context.Context, request ListPowerItemsRequestObject) (ListPowerItemsResponseObject, error)
@@ -5611,6 +6480,18 @@ type StrictServerInterface interface {
 	// ChangePassword Change one's password
 	// (POST /api/v1/session/password)
 	ChangePassword(ctx context.Context, request ChangePasswordRequestObject) (ChangePasswordResponseObject, error)
+	// GetStation What a station needs to know for its page and its work
+	// (GET /api/v1/station)
+	GetStation(ctx context.Context, request GetStationRequestObject) (GetStationResponseObject, error)
+	// SubmitStationEvents What happened at the station; sent again until answered, stored once
+	// (POST /api/v1/station/events)
+	SubmitStationEvents(ctx context.Context, request SubmitStationEventsRequestObject) (SubmitStationEventsResponseObject, error)
+	// PutStationLive How the docking goes, for people to look at
+	// (PUT /api/v1/station/live)
+	PutStationLive(ctx context.Context, request PutStationLiveRequestObject) (PutStationLiveResponseObject, error)
+	// StationSignIn Check the PIN of an officer who stands at the station; wrong ones are counted
+	// (POST /api/v1/station/sign-in)
+	StationSignIn(ctx context.Context, request StationSignInRequestObject) (StationSignInResponseObject, error)
 	// GetSystem Version, services and their state
 	// (GET /api/v1/system)
 	GetSystem(ctx context.Context, request GetSystemRequestObject) (GetSystemResponseObject, error)
@@ -6343,6 +7224,83 @@ func (sh *strictHandler) ExplainGap(ctx *gin.Context, id string) {
 	}
 }
 
+// ListDocks operation middleware
+func (sh *strictHandler) ListDocks(ctx *gin.Context) {
+	var request ListDocksRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDocks(ctx, request.(ListDocksRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDocks")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListDocksResponseObject); ok {
+		if err := validResponse.VisitListDocksResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetDock operation middleware
+func (sh *strictHandler) GetDock(ctx *gin.Context, id ID) {
+	var request GetDockRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetDock(ctx, request.(GetDockRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetDock")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetDockResponseObject); ok {
+		if err := validResponse.VisitGetDockResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListDockEvents operation middleware
+func (sh *strictHandler) ListDockEvents(ctx *gin.Context, id ID, params ListDockEventsParams) {
+	var request ListDockEventsRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDockEvents(ctx, request.(ListDockEventsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDockEvents")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListDockEventsResponseObject); ok {
+		if err := validResponse.VisitListDockEventsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListEvidence operation middleware
 func (sh *strictHandler) ListEvidence(ctx *gin.Context, params ListEvidenceParams) {
 	var request ListEvidenceRequestObject
@@ -7064,6 +8022,32 @@ func (sh *strictHandler) ListOfficers(ctx *gin.Context, params ListOfficersParam
 	}
 }
 
+// NewOfficerPin operation middleware
+func (sh *strictHandler) NewOfficerPin(ctx *gin.Context, id ID) {
+	var request NewOfficerPinRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.NewOfficerPin(ctx, request.(NewOfficerPinRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "NewOfficerPin")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(NewOfficerPinResponseObject); ok {
+		if err := validResponse.VisitNewOfficerPinResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListPowerItems operation middleware
 func (sh *strictHandler) ListPowerItems(ctx *gin.Context, params ListPowerItemsParams) {
 	var request ListPowerItemsRequestObject
@@ -7257,6 +8241,156 @@ func (sh *strictHandler) ChangePassword(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ChangePasswordResponseObject); ok {
 		if err := validResponse.VisitChangePasswordResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetStation operation middleware
+func (sh *strictHandler) GetStation(ctx *gin.Context) {
+	var request GetStationRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetStation(ctx, request.(GetStationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetStation")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetStationResponseObject); ok {
+		if err := validResponse.VisitGetStationResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// SubmitStationEvents operation middleware
+func (sh *strictHandler) SubmitStationEvents(ctx *gin.Context) {
+	var request SubmitStationEventsRequestObject
+
+	var body SubmitStationEventsJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SubmitStationEvents(ctx, request.(SubmitStationEventsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SubmitStationEvents")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(SubmitStationEventsResponseObject); ok {
+		if err := validResponse.VisitSubmitStationEventsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PutStationLive operation middleware
+func (sh *strictHandler) PutStationLive(ctx *gin.Context) {
+	var request PutStationLiveRequestObject
+
+	var body PutStationLiveJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PutStationLive(ctx, request.(PutStationLiveRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PutStationLive")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(PutStationLiveResponseObject); ok {
+		if err := validResponse.VisitPutStationLiveResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// StationSignIn operation middleware
+func (sh *strictHandler) StationSignIn(ctx *gin.Context) {
+	var request StationSignInRequestObject
+
+	var body StationSignInJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.StationSignIn(ctx, request.(StationSignInRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "StationSignIn")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(StationSignInResponseObject); ok {
+		if err := validResponse.VisitStationSignInResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

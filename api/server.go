@@ -47,6 +47,7 @@ type Deps struct {
 	SettleHolds   func(ctx context.Context, tx *pg.Tx) error  // enqueues the job that sets holds at the store
 	StoreLabel    func() string                               // "attested" or "re-read required"
 	Ready         func(ctx context.Context) map[string]string // service → "ok" or what is wrong
+	Wipe          WipeRule                                    // the zero rule is never
 	Tools         *Tools                                      // the verifier's builds, nil for none
 	Logger        *slog.Logger
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"zhizheng/api"
 	"zhizheng/evidence/evlog"
 	"zhizheng/evidence/evlog/signer"
 	"zhizheng/ingest/manifest"
@@ -110,6 +111,7 @@ type serveCmd struct {
 	WitnessPolicy   string        `help:"见证策略文件（C2SP tlog-policy：见证方的公钥与地址、门限）；不填则不要求见证。" type:"existingfile" env:"ZZ_WITNESS_POLICY" name:"witness-policy"`
 	WitnessInterval time.Duration `help:"两次请见证方共签之间的最短间隔（导出证据包时立即请求）。" default:"10s" env:"ZZ_WITNESS_INTERVAL" name:"witness-interval"`
 	DemoWitnesses   bool          `help:"示例：另起两个示例见证方（法院、司法局），门限 2/3。" default:"true" negatable:"" env:"ZZ_DEMO_WITNESSES" name:"demo-witnesses"`
+	Wipe            string        `help:"采集站何时从记录仪清除已封存的原件：never 不清除，receipt 核对回执后，days:N 核对回执 N 天后再次插入时。" default:"never" env:"ZZ_WIPE"`
 	Series          []string      `help:"记录仪文件名的编号规律（RE2 正则，命名组 n 为递增编号，t 为时间，series 区分系列），用于推断缺失；默认识别常见机型。" env:"ZZ_SERIES" name:"series" sep:"none"`
 }
 
@@ -123,6 +125,9 @@ func (c *serveCmd) Validate() error {
 	}
 	if _, err := c.series(); err != nil {
 		return fmt.Errorf("--series：%w", err)
+	}
+	if _, err := c.wipe(); err != nil {
+		return err
 	}
 	if c.CanaryEvery < 0 || c.RereadEvery < 0 {
 		return errors.New("--canary-every 与 --reread-every 不能为负")
@@ -167,6 +172,21 @@ func (c *serveCmd) auditAt() (at time.Duration, daily bool, err error) {
 		return 0, false, fmt.Errorf("--audit-at 应为 时:分（如 03:00）或 off，实为 %q", c.AuditAt)
 	}
 	return time.Duration(t.Hour())*time.Hour + time.Duration(t.Minute())*time.Minute, true, nil
+}
+
+// wipe is when stations remove originals.
+func (c *serveCmd) wipe() (api.WipeRule, error) {
+	switch rule, days, _ := strings.Cut(c.Wipe, ":"); rule {
+	case "", "never", "receipt":
+		if days == "" {
+			return api.WipeRule{When: cmp.Or(rule, "never")}, nil
+		}
+	case "days":
+		if n, err := strconv.Atoi(days); err == nil && n >= 1 && n <= 3650 {
+			return api.WipeRule{When: rule, Days: n}, nil
+		}
+	}
+	return api.WipeRule{}, fmt.Errorf("--wipe 应为 never、receipt 或 days:N（1 至 3650 天），实为 %q", c.Wipe)
 }
 
 // series compiles the patterns of file names; nil without any is the default.

@@ -122,7 +122,7 @@ func newCounty(t testing.TB, log func(*evlog.Options), before func(*evlog.Log), 
 	c.Devices = devices.New(c.Pool, devices.Options{})
 	c.Budget = budget.New(c.Pool, c.Log, c.Devices, nil)
 	c.Ingest = ingest.New(ingest.Options{Pool: c.Pool, Log: c.Log, Evidence: c.Keeper, Store: c.Store, Attested: func() bool { return true }, Logger: quiet,
-		Retain: func(now time.Time) time.Time { return now.Add(time.Minute) }})
+		Retain: func(now time.Time) time.Time { return now.Add(time.Minute) }, Recorder: c.Devices.BySerial, Officer: c.Auth.IsOfficer})
 	workers := river.NewWorkers()
 	river.AddWorker(workers, cases.NewHoldWorker(c.Keeper))
 	jobs, err := river.NewClient(riverpgxv5.New(c.Pool), &river.Config{Workers: workers, Logger: quiet,
