@@ -81,6 +81,7 @@ type client struct {
 	patience time.Duration
 	progress atomic.Int64 // Unix nanoseconds of the last thing that went forward
 	skew     atomic.Int64 // nanoseconds the server's clock is ahead of ours
+	trouble  func(error)  // is told what it waits out, and nil when something went through; may be nil
 
 	mu    sync.Mutex
 	token string
@@ -181,6 +182,26 @@ func (c *client) call(ctx context.Context, method, path string, in, out any) err
 	})
 }
 
+// try sends a request once. What it is about is worth nothing later.
+func (c *client) try(ctx context.Context, method, path string, in any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	_, err = c.once(ctx, method, path, body, false)
+	var a *answerError
+	if errors.As(err, &a) && a.status == http.StatusUnauthorized { // the first answer told us the server's time
+		_, err = c.once(ctx, method, path, body, true)
+	}
+	var away *awayError
+	if errors.As(err, &away) && c.trouble != nil && ctx.Err() == nil {
+		c.trouble(err)
+	} else if err == nil && c.trouble != nil {
+		c.trouble(nil)
+	}
+	return err
+}
+
 func (c *client) once(ctx context.Context, method, path string, body []byte, freshToken bool) ([]byte, error) {
 	token, err := c.bearer(freshToken)
 	if err != nil {
@@ -207,7 +228,7 @@ func (c *client) once(ctx context.Context, method, path string, body []byte, fre
 	if err != nil {
 		return nil, &awayError{"服务器连接中断", err}
 	}
-	if res.StatusCode != http.StatusOK {
+	if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusNoContent {
 		return nil, asAnswer(res, text)
 	}
 	return text, nil
@@ -261,6 +282,14 @@ func (e *awayError) Unwrap() error { return e.cause }
 func (c *client) retry(ctx context.Context, fn func(try int) error) error {
 	for try := 0; ; try++ {
 		err := fn(try)
+		if c.trouble != nil && ctx.Err() == nil {
+			var away *awayError
+			if errors.As(err, &away) {
+				c.trouble(err)
+			} else {
+				c.trouble(nil)
+			}
+		}
 		if err == nil || ctx.Err() != nil {
 			return errors.Join(err, ctx.Err())
 		}

@@ -1,37 +1,80 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
 	"zhizheng/ingest/manifest"
 )
 
-// agent docks one folder.
-type agent struct {
-	c      config
+// hub is what all agents of a station share: who it is, what it remembers, the way to the platform.
+type hub struct {
 	id     *identity
 	state  *state
-	card   *card
 	client *client
 	trust  *trust
-	slots  chan struct{} // parts in flight
-	show   *display
+	spool  *spool // nil for none
+	gate   *gate  // parts in flight
+	pace   *pace
 
-	telling sync.Mutex // held while manifests or a state are on their way
+	telling  sync.Mutex // held while manifests or a state are on their way
+	receipts string     // folder
+}
+
+// agent docks one folder.
+type agent struct {
+	*hub
+	c      config
+	card   *card // nil for one that carries only what lies in the spool
+	show   audience
+	urgent atomic.Bool
 
 	mu    sync.Mutex
 	lines int
-	all   bool // nothing was left unsealed so far
+	all   bool           // nothing was left unsealed so far
+	held  map[string]int // copies in the spool that we need, by digest
+}
+
+// hold notes that a copy in the spool is ours too; letGo gives up what is left of those: another agent may take them up.
+func (a *agent) hold(sha string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.held == nil {
+		a.held = map[string]int{}
+	}
+	a.held[sha]++
+}
+
+func (a *agent) letGo() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for sha, n := range a.held {
+		a.spool.release(sha, n)
+	}
+	a.held = nil
+}
+
+// audience is told how a docking goes.
+type audience interface {
+	phase(what string, total int64)
+	start(name string, size int64) meter
+	logged(t *task) // its fingerprint is in the log
+	ended(name string, r result) error
+	note(text string)
+}
+
+// meter counts a file's bytes as they are read or carried.
+type meter interface {
+	add(n int)
+	end()
 }
 
 // result is the line of a file, as --json prints it.
@@ -56,54 +99,80 @@ const (
 	skipped   = "skipped"
 )
 
+// openHub prepares everything that outlives one card.
+func openHub(c hubConfig) (h *hub, err error) {
+	id, err := loadIdentity(c.Identity)
+	if err != nil {
+		return nil, err
+	}
+	h = &hub{id: id, gate: newGate(c.Parallel), pace: newPace(c.schedule), receipts: filepath.Join(c.Identity, "receipts")}
+	defer func() {
+		if err != nil {
+			h.close()
+		}
+	}()
+	if h.state, err = openState(c.Identity); err != nil {
+		return nil, err
+	}
+	if c.Spool != "" {
+		if h.spool, err = openSpool(c.Spool, cmp.Or(c.SpoolKey, filepath.Join(c.Identity, "spool.key"))); err != nil {
+			return nil, err
+		}
+	}
+	h.client = newClient(id, cmp.Or(c.Server, id.Server), c.Patience, c.Parallel)
+	if h.trust, err = openTrust(h.client, filepath.Join(c.Identity, "state", "checkpoint")); err != nil {
+		return nil, err
+	}
+	return h, os.MkdirAll(h.receipts, 0o700)
+}
+
+func (h *hub) close() {
+	if h.client != nil {
+		h.client.http.CloseIdleConnections()
+	}
+	if h.spool != nil {
+		h.spool.close()
+	}
+	if h.state != nil {
+		h.state.close()
+	}
+}
+
 // dock takes a card: list it, read every file once and log its fingerprint, then carry the bytes, then wait for the receipts. An
 // error means that it couldn't begin or go on at all; otherwise every file has its line, and all says whether none was left behind.
 func dock(ctx context.Context, c config, stdout, stderr *os.File) (all bool, err error) {
-	id, err := loadIdentity(c.Identity)
+	h, err := openHub(c.hubConfig)
 	if err != nil {
 		return false, err
 	}
-	server := c.Server
-	if server == "" {
-		server = id.Server
-	}
-	st, err := openState(c.Identity)
-	if err != nil {
-		return false, err
-	}
-	defer st.close()
-	if c.Spool != "" {
-		unlock, err := lockSpool(c.Spool)
-		if err != nil {
-			return false, err
-		}
-		defer unlock()
-	}
+	defer h.close()
 	cd, err := openCard(c.Source, c.System)
 	if err != nil {
 		return false, err
 	}
 	defer cd.root.Close()
-	a := &agent{c: c, id: id, state: st, card: cd, client: newClient(id, server, c.Patience, c.Parallel), slots: make(chan struct{}, c.Parallel), all: true}
-	defer a.client.http.CloseIdleConnections()
-	if a.trust, err = openTrust(a.client, filepath.Join(c.Identity, "state", "checkpoint")); err != nil {
-		return false, err
-	}
-	if err := os.MkdirAll(a.receipts(), 0o700); err != nil {
-		return false, err
-	}
-	a.show = newDisplay(stdout, stderr, c.JSON)
-	defer a.show.stop()
+	show := newDisplay(stdout, stderr, c.JSON)
+	defer show.stop()
+	a := &agent{hub: h, c: c, card: cd, show: show, all: true}
 	if err := a.stating(ctx, func() error { return a.run(ctx) }); err != nil {
 		return false, err
 	}
-	a.show.summary(a.lines)
+	show.summary(a.lines)
 	return a.all, nil
 }
 
 func (a *agent) run(ctx context.Context) error {
+	tasks, err := a.readAll(ctx)
+	if err != nil {
+		return err
+	}
+	return a.carryAll(ctx, tasks)
+}
+
+// readAll reads every file of the card and has its fingerprint logged. The tasks are those that the server took.
+func (a *agent) readAll(ctx context.Context) ([]*task, error) {
 	var files []found
-	for _, f := range a.card.scan() {
+	for _, f := range a.scan() {
 		if f.skip == "" {
 			files = append(files, f)
 			continue
@@ -116,14 +185,17 @@ func (a *agent) run(ctx context.Context) error {
 			r.Size = f.info.Size()
 		}
 		if err := a.report(f.name, r); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	tasks, err := a.fingerprint(ctx, files)
-	if err != nil {
-		return err
+	return a.fingerprint(ctx, files)
+}
+
+func (a *agent) scan() []found {
+	if a.card == nil {
+		return nil
 	}
-	return a.carryAll(ctx, tasks)
+	return a.card.scan()
 }
 
 // fingerprint reads all files and submits their manifests while it goes on reading. The tasks are those that the server took.
@@ -172,17 +244,12 @@ func (a *agent) readOne(ctx context.Context, f found, out *outbox) error {
 	return nil
 }
 
-var spooledName = regexp.MustCompile(`^[0-9a-f]{64}$`)
-
 // leftovers takes up copies in the spool that an earlier run didn't get to seal: their card may be long gone.
 func (a *agent) leftovers(ctx context.Context, out *outbox, files []found) error {
-	if a.c.Spool == "" {
+	if a.spool == nil || a.c.others {
 		return nil
 	}
-	entries, err := os.ReadDir(a.c.Spool)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
+	names, err := a.spool.names()
 	if err != nil {
 		return err
 	}
@@ -190,56 +257,38 @@ func (a *agent) leftovers(ctx context.Context, out *outbox, files []found) error
 	for _, f := range files {
 		here[f.name] = true
 	}
-	for _, e := range entries {
-		if !spooledName.MatchString(e.Name()) {
-			continue
-		}
-		m, ok := a.state.bySHA(e.Name())
+	for _, sha := range names {
+		m, ok := a.state.bySHA(sha)
 		if !ok || here[string(m.FileName)] {
-			continue // finished, or about to be read from the card again
+			continue // of no manifest, finished, or about to be read from the card again
 		}
-		c, err := rehash(ctx, filepath.Join(a.c.Spool, e.Name()), m)
+		c, err := a.rehash(ctx, filepath.Join(a.spool.dir, sha), m)
 		if err != nil {
 			if rerr := a.report(string(m.FileName), result{Size: m.Size, Status: rejected, Error: "暂存的副本：" + plain(err)}); rerr != nil {
 				return rerr
 			}
 			continue
 		}
+		a.spool.take(sha)
+		a.hold(sha)
 		out.put(c)
 	}
 	return nil
 }
 
-// report prints a file's line.
+// report tells how a file ended.
 func (a *agent) report(name string, r result) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.lines++
 	r.fine = r.fine || r.Status == sealed || r.Status == duplicate
+	a.mu.Lock()
+	a.lines++
 	a.all = a.all && r.fine
+	a.mu.Unlock()
 	r.File = shown(name)
 	if r.File != name {
 		r.FileBytes = []byte(name)
 	}
-	if a.c.JSON {
-		b, err := json.Marshal(r)
-		if err != nil {
-			return err
-		}
-		return a.show.line(string(b), r.Status)
-	}
-	text := fmt.Sprintf("%s  %s  %s", statusNames[r.Status], printable(r.File), size(r.Size))
-	for _, s := range []string{r.Evidence, r.Error} {
-		if s != "" {
-			text += "  " + s
-		}
-	}
-	return a.show.line(text, r.Status)
+	return a.show.ended(name, r)
 }
-
-var statusNames = map[string]string{sealed: "已封存", duplicate: "已在库", rejected: "未封存", skipped: "跳过  "}
-
-func (a *agent) receipts() string { return filepath.Join(a.c.Identity, "receipts") }
 
 // plain is an error for people: a path error's path is the file's name, which stands beside it anyway.
 func plain(err error) string {

@@ -28,10 +28,17 @@ const (
 	exitNone = 2 // it couldn't begin: wrong flags, no identity, no folder
 )
 
+// cli are the two ways to run: once for a card, or as a station with slots and a page.
+type cli struct {
+	Card    config           `cmd:"" default:"withargs" help:"采集一张卡（默认）。"`
+	Station stationConfig    `cmd:"" help:"采集站：看守各工位，提供触摸屏页面。"`
+	Version kong.VersionFlag `help:"打印版本。" short:"V"`
+}
+
 func main() { os.Exit(run()) }
 
 func run() int {
-	var c config
+	var c cli
 	k, err := kong.New(&c, kong.Name("zhizheng-dock"), kong.Vars{"version": version.String(), "system": strings.Join(systemFiles, ",")},
 		kong.Description("采集站代理：读取一张卡（文件夹），先登记指纹，再上传，核对回执后才算封存。\n\n"+
 			"退出码：0 全部封存（或已知重复、系统文件）；1 有文件未封存；2 未能开始。"))
@@ -39,7 +46,8 @@ func run() int {
 		fmt.Fprintln(os.Stderr, "zhizheng-dock:", err)
 		return exitNone
 	}
-	if _, err := k.Parse(os.Args[1:]); err != nil {
+	cmd, err := k.Parse(os.Args[1:])
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "zhizheng-dock:", err)
 		fmt.Fprintln(os.Stderr, "用法见 zhizheng-dock --help")
 		return exitNone
@@ -50,7 +58,10 @@ func run() int {
 		<-ctx.Done()
 		stop() // a second Ctrl-C ends it at once; the next run goes on where this one stopped
 	}()
-	all, err := dock(ctx, c, os.Stdout, os.Stderr)
+	if cmd.Command() == "station" {
+		return station(ctx, c.Station)
+	}
+	all, err := dock(ctx, c.Card, os.Stdout, os.Stderr)
 	switch {
 	case err != nil:
 		if ctx.Err() != nil {

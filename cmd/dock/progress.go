@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -31,7 +32,7 @@ type display struct {
 	begun  time.Time
 	counts map[string]int
 	ticker *time.Ticker
-	ended  chan struct{}
+	halt   chan struct{}
 	gone   chan struct{}
 }
 
@@ -52,7 +53,7 @@ func newDisplay(stdout, stderr *os.File, json bool) *display {
 	d.share = d.live && term.IsTerminal(int(stdout.Fd()))
 	if d.live {
 		d.ticker = time.NewTicker(150 * time.Millisecond)
-		d.ended, d.gone = make(chan struct{}), make(chan struct{})
+		d.halt, d.gone = make(chan struct{}), make(chan struct{})
 		go d.run()
 	}
 	return d
@@ -62,7 +63,7 @@ func (d *display) run() {
 	defer close(d.gone)
 	for {
 		select {
-		case <-d.ended:
+		case <-d.halt:
 			return
 		case <-d.ticker.C:
 			d.mu.Lock()
@@ -83,7 +84,7 @@ func (d *display) stop() {
 	d.mu.Unlock()
 	if live {
 		d.ticker.Stop()
-		close(d.ended)
+		close(d.halt)
 		<-d.gone
 		d.lift()
 	}
@@ -97,7 +98,7 @@ func (d *display) phase(what string, total int64) {
 	d.done.Store(0)
 }
 
-func (d *display) start(name string, size int64) *bar {
+func (d *display) start(name string, size int64) meter {
 	b := &bar{d: d, name: printable(shown(name)), size: size}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -118,16 +119,32 @@ func (b *bar) end() {
 	b.d.bars = slices.DeleteFunc(b.d.bars, func(x *bar) bool { return x == b })
 }
 
-// line prints one file's line.
-func (d *display) line(text, status string) error {
+var statusNames = map[string]string{sealed: "已封存", duplicate: "已在库", rejected: "未封存", skipped: "跳过  "}
+
+func (d *display) logged(*task) {}
+
+// ended prints a file's line.
+func (d *display) ended(_ string, r result) error {
+	text := fmt.Sprintf("%s  %s  %s", statusNames[r.Status], printable(r.File), size(r.Size))
+	for _, s := range []string{r.Evidence, r.Error} {
+		if s != "" {
+			text += "  " + s
+		}
+	}
+	if d.json {
+		b, err := json.Marshal(r)
+		if err != nil {
+			return err
+		}
+		text = string(b)
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.counts[status]++
+	d.counts[r.Status]++
 	if d.share {
 		d.lift()
 	}
-	_, err := fmt.Fprintln(d.out, text)
-	if err != nil {
+	if _, err := fmt.Fprintln(d.out, text); err != nil {
 		return fmt.Errorf("print: %w", err)
 	}
 	return nil

@@ -6,10 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"syscall"
 
 	"zhizheng/ingest/manifest"
 )
@@ -17,6 +13,7 @@ import (
 // clip is a file that was read once.
 type clip struct {
 	found
+	length    int64 // bytes
 	recorder  string
 	sha256    [32]byte
 	composite [32]byte
@@ -24,7 +21,7 @@ type clip struct {
 	spooled   string   // path of its copy, "" when it is carried from the card
 }
 
-func (c *clip) size() int64     { return c.info.Size() }
+func (c *clip) size() int64     { return c.length }
 func (c *clip) sha() string     { return hex.EncodeToString(c.sha256[:]) }
 func (c *clip) partSize() int64 { return manifest.PartSize(c.size()) }
 
@@ -37,13 +34,15 @@ func (a *agent) read(ctx context.Context, f found, seen func(n int)) (*clip, err
 	}
 	defer r.Close()
 	h := manifest.NewHasher(f.info.Size())
-	var copyTo *spoolFile
-	if a.c.Spool != "" {
-		if copyTo, err = newSpoolFile(a.c.Spool); err != nil {
-			return nil, fmt.Errorf("暂存：%w", err)
-		}
-		defer copyTo.discard()
+	copyTo, err := a.copying()
+	if err != nil {
+		return nil, fmt.Errorf("暂存：%w", err)
 	}
+	defer func() {
+		if copyTo != nil {
+			copyTo.discard()
+		}
+	}()
 	buf := make([]byte, 1<<20)
 	for {
 		if err := ctx.Err(); err != nil {
@@ -52,7 +51,10 @@ func (a *agent) read(ctx context.Context, f found, seen func(n int)) (*clip, err
 		n, err := r.Read(buf)
 		_, _ = h.Write(buf[:n]) // hashes don't fail
 		if copyTo != nil && n > 0 {
-			if err := copyTo.write(buf[:n]); err != nil {
+			if err := copyTo.write(buf[:n]); errors.Is(err, noSpace) {
+				copyTo.discard() // it is carried from the card then, which has to stay until that is done
+				copyTo = nil
+			} else if err != nil {
 				return nil, fmt.Errorf("暂存：%w", err)
 			}
 		}
@@ -73,93 +75,36 @@ func (a *agent) read(ctx context.Context, f found, seen func(n int)) (*clip, err
 	if err := a.card.unchanged(f, r); err != nil {
 		return nil, err
 	}
-	c := &clip{found: f, recorder: a.c.Recorder}
+	c := &clip{found: f, length: h.Size, recorder: a.c.Recorder}
 	c.sha256, c.composite, c.parts = h.Sum()
 	if copyTo != nil {
 		if c.spooled, err = copyTo.keep(c.sha()); err != nil {
 			return nil, fmt.Errorf("暂存：%w", err)
 		}
+		a.hold(c.sha())
 	}
 	return c, nil
 }
 
+// copying begins a copy in the spool; nil where there is none, or no room.
+func (a *agent) copying() (*copying, error) {
+	if a.spool == nil {
+		return nil, nil
+	}
+	c, err := a.spool.begin()
+	if errors.Is(err, noSpace) {
+		return nil, nil
+	}
+	return c, err
+}
+
 // openClip opens a clip's bytes for carrying: the spool's copy, or the card's file if it is still the one that was hashed.
-func (a *agent) openClip(c *clip) (*os.File, error) {
+func (a *agent) openClip(c *clip) (source, error) {
 	if c.spooled != "" {
-		return os.Open(c.spooled)
+		return a.spool.open(c.spooled)
+	}
+	if a.card == nil {
+		return nil, errors.New("卡已取走")
 	}
 	return a.card.open(c.found)
-}
-
-// lockSpool keeps a second agent from taking up copies that this one is carrying.
-func lockSpool(dir string) (unlock func(), err error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("暂存目录：%w", err)
-	}
-	f, err := os.OpenFile(filepath.Join(dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("暂存目录：%w", err)
-	}
-	if err := flock(f, syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("暂存目录正被另一个采集代理使用：%w", err)
-	}
-	torn, err := fs.Glob(os.DirFS(dir), ".copying-*") // of a run that was killed
-	for _, t := range torn {
-		err = errors.Join(err, os.Remove(filepath.Join(dir, t)))
-	}
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("暂存目录：%w", err)
-	}
-	return func() { f.Close() }, nil
-}
-
-// spoolFile is a copy in the making.
-type spoolFile struct {
-	f    *os.File
-	dir  string
-	kept bool
-}
-
-func newSpoolFile(dir string) (*spoolFile, error) {
-	f, err := os.CreateTemp(dir, ".copying-*")
-	if err != nil {
-		return nil, err
-	}
-	return &spoolFile{f: f, dir: dir}, nil
-}
-
-func (s *spoolFile) write(p []byte) error {
-	_, err := s.f.Write(p)
-	return err
-}
-
-// keep makes the copy durable under its digest: from here on the recorder is free to go.
-func (s *spoolFile) keep(sha string) (string, error) {
-	path := filepath.Join(s.dir, sha)
-	if err := errors.Join(s.f.Sync(), s.f.Close()); err != nil {
-		return "", err
-	}
-	if err := os.Rename(s.f.Name(), path); err != nil {
-		return "", err
-	}
-	s.kept = true
-	return path, syncDir(s.dir)
-}
-
-func (s *spoolFile) discard() {
-	if !s.kept {
-		s.f.Close()
-		os.Remove(s.f.Name())
-	}
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

@@ -54,21 +54,23 @@ func (a *agent) conclude(ctx context.Context, group []*task, failed error) error
 	return nil
 }
 
-// unspool removes the copy of a sealed file.
+// unspool gives up the copy of a sealed file.
 func (a *agent) unspool(c *clip) error {
 	if c.spooled == "" {
 		return nil
 	}
-	if err := os.Remove(c.spooled); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	a.mu.Lock()
+	if a.held[c.sha()]--; a.held[c.sha()] <= 0 {
+		delete(a.held, c.sha())
 	}
-	return nil
+	a.mu.Unlock()
+	return a.spool.drop(c.sha())
 }
 
 // receipt gives the path of the record's verified receipt and the index of its sealing leaf. One that was kept before is as good as
 // a new one, if it verifies.
 func (a *agent) receipt(ctx context.Context, t *task) (path string, index int64, err error) {
-	path = filepath.Join(a.receipts(), filepath.Base(t.evidence)+".tlog-proof")
+	path = filepath.Join(a.receipts, filepath.Base(t.evidence)+".tlog-proof")
 	if text, err := os.ReadFile(path); err == nil {
 		if p, err := a.trust.check(ctx, text, t); err == nil {
 			return path, p.Index, nil

@@ -10,7 +10,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -106,7 +105,7 @@ func orDot(dir string) string {
 }
 
 func (c *card) list(dir string) ([]os.DirEntry, error) {
-	d, err := c.root.OpenFile(orDot(dir), os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+	d, err := c.root.OpenFile(orDot(dir), openDir, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -120,8 +119,7 @@ func (c *card) list(dir string) ([]os.DirEntry, error) {
 
 // open opens a file that scan found and makes sure that it is still that one.
 func (c *card) open(f found) (*os.File, error) {
-	// Nonblocking, because a pipe that took the file's place would hang the open.
-	r, err := c.root.OpenFile(f.name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	r, err := c.root.OpenFile(f.name, openFile, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"time"
 
 	"zhizheng/ingest/manifest"
@@ -91,23 +90,14 @@ func openState(identity string) (*state, error) {
 func (s *state) locked(fn func() error) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := flock(s.lock, syscall.LOCK_EX); err != nil {
+	if err := lock(s.lock); err != nil {
 		return fmt.Errorf("锁定身份目录：%w", err)
 	}
-	defer func() { _ = flock(s.lock, syscall.LOCK_UN) }() // it ends with the process at the latest
+	defer func() { _ = unlock(s.lock) }() // it ends with the process at the latest
 	if err := s.catchUp(); err != nil {
 		return err
 	}
 	return fn()
-}
-
-// flock waits for the lock through signals.
-func flock(f *os.File, how int) error {
-	for {
-		if err := syscall.Flock(int(f.Fd()), how); !errors.Is(err, syscall.EINTR) {
-			return err
-		}
-	}
 }
 
 func (s *state) path() string { return filepath.Join(s.dir, "journal") }
@@ -317,6 +307,24 @@ func (s *state) bySHA(sha string) (manifest.Signed, bool) {
 		}
 	}
 	return manifest.Signed{}, false
+}
+
+// finished says that every manifest of these bytes has its receipt.
+func (s *state) finished(sha string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := false
+	for _, e := range s.entries {
+		m, err := manifest.Parse(e.signed)
+		if err != nil || hex.EncodeToString(m.SHA256) != sha {
+			continue
+		}
+		if !e.done {
+			return false
+		}
+		found = true
+	}
+	return found
 }
 
 func (s *state) close() {

@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"zhizheng/ingest/manifest"
 )
@@ -97,38 +94,28 @@ func (a *agent) submit(ctx context.Context, clips []*clip) ([]*task, error) {
 			continue
 		}
 		r := out.Items[i]
-		tasks = append(tasks, &task{clip: c, evidence: r.EvidenceID, first: r.Status == "accepted", sealed: r.EvidenceStatus != "pending"})
+		t := &task{clip: c, evidence: r.EvidenceID, first: r.Status == "accepted", sealed: r.EvidenceStatus != "pending"}
+		a.show.logged(t)
+		tasks = append(tasks, t)
 	}
 	return tasks, nil
 }
 
-// sinceBoot is the machine's monotonic clock in milliseconds, time asleep included.
-func sinceBoot() int64 {
-	var ts unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts); err != nil {
-		return 0 // unknown; the server reads it as such
-	}
-	return ts.Nano() / int64(time.Millisecond)
-}
-
 // rehash reads a spooled copy again before it is carried: it may be torn, or not be what the manifest named.
-func rehash(ctx context.Context, path string, m manifest.Signed) (*clip, error) {
-	f, err := os.Open(path)
+func (a *agent) rehash(ctx context.Context, path string, m manifest.Signed) (*clip, error) {
+	f, err := a.spool.open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
 	h := manifest.NewHasher(m.Size)
 	buf := make([]byte, 1<<20)
+	r := io.NewSectionReader(f, 0, m.Size+1) // one more, so that a longer copy has another digest
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		n, err := f.Read(buf)
+		n, err := r.Read(buf)
 		_, _ = h.Write(buf[:n]) // hashes don't fail
 		if errors.Is(err, io.EOF) {
 			break
@@ -137,7 +124,7 @@ func rehash(ctx context.Context, path string, m manifest.Signed) (*clip, error) 
 			return nil, err
 		}
 	}
-	c := &clip{found: found{name: string(m.FileName), info: info}, recorder: m.Recorder, spooled: path}
+	c := &clip{found: found{name: string(m.FileName)}, length: m.Size, recorder: m.Recorder, spooled: path}
 	c.sha256, c.composite, c.parts = h.Sum()
 	if c.sha() != strings.ToLower(filepath.Base(path)) {
 		return nil, errors.New("内容与指纹不符")

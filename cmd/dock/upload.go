@@ -9,8 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 	"net/http"
-	"os"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -87,7 +87,7 @@ func (a *agent) carry(ctx context.Context, group []*task) error {
 	return err
 }
 
-func (a *agent) carryOne(ctx context.Context, t *task, bar *bar) error {
+func (a *agent) carryOne(ctx context.Context, t *task, bar meter) error {
 	digests := make([]string, len(t.parts))
 	for i, d := range t.parts {
 		digests[i] = hex.EncodeToString(d)
@@ -139,27 +139,27 @@ func (a *agent) carryOne(ctx context.Context, t *task, bar *bar) error {
 	}
 }
 
+// rank says how soon a file's parts may go: small files are through before large ones, urgent ones before all.
+func (a *agent) rank(t *task) rank {
+	return rank{urgent: a.urgent.Load(), class: max(bits.Len64(uint64(t.size())), 20)}
+}
+
 // refusal is a part that wasn't taken, for a reason that new addresses may mend.
 type refusal struct{ text string }
 
 func (r *refusal) Error() string { return r.text }
 
 // sendParts sends parts side by side, in any order. soft is a refusal after which it is worth asking the server again.
-func (a *agent) sendParts(ctx context.Context, t *task, parts []part, bar *bar) (soft, err error) {
+func (a *agent) sendParts(ctx context.Context, t *task, parts []part, bar meter) (soft, err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	refusals := make([]error, len(parts))
 	for i, p := range parts {
-		got := false
-		select {
-		case a.slots <- struct{}{}:
-			got = true
-		case <-gctx.Done():
-		}
-		if !got {
+		if a.pace.open(gctx) != nil || a.gate.enter(gctx, a.rank(t)) != nil {
 			break
 		}
+		a.client.forward() // waiting for one's turn is no standstill
 		g.Go(func() error {
-			defer func() { <-a.slots }()
+			defer a.gate.leave()
 			err := a.client.retry(gctx, func(int) error { return a.sendPart(gctx, t, p) })
 			var r *refusal
 			if errors.As(err, &r) {
@@ -167,6 +167,7 @@ func (a *agent) sendParts(ctx context.Context, t *task, parts []part, bar *bar) 
 				return nil
 			}
 			if err == nil {
+				carried.Add(p.Size)
 				bar.add(int(p.Size))
 			}
 			return err
@@ -187,7 +188,9 @@ func (a *agent) sendPart(ctx context.Context, t *task, p part) error {
 	}
 	defer f.Close()
 	off := int64(p.Number-1) * t.partSize()
-	open := func() (io.ReadCloser, error) { return io.NopCloser(io.NewSectionReader(f, off, p.Size)), nil }
+	open := func() (io.ReadCloser, error) {
+		return io.NopCloser(a.pace.reader(ctx, io.NewSectionReader(f, off, p.Size))), nil
+	}
 	body, _ := open()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPut, p.URL, body)
 	if err != nil {
@@ -239,7 +242,7 @@ func (a *agent) partLen(t *task, n int) int64 {
 }
 
 // checkPart reads a part again: other bytes than the manifest named must not be called the same file.
-func (a *agent) checkPart(f *os.File, t *task, n int, off, size int64) error {
+func (a *agent) checkPart(f source, t *task, n int, off, size int64) error {
 	h := sha256.New()
 	got, err := io.Copy(h, io.NewSectionReader(f, off, size))
 	if err != nil {
