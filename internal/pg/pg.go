@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -157,7 +159,8 @@ func away(err error) error {
 		return err
 	}
 	var ce *pgconn.ConnectError
-	if errors.As(err, &ce) || pgconn.SafeToRetry(err) {
+	var cut *net.OpError // the connection broke while an answer was on its way
+	if errors.As(err, &ce) || errors.As(err, &cut) || errors.Is(err, io.ErrUnexpectedEOF) || pgconn.SafeToRetry(err) {
 		return fault.Unavailable(2*time.Second, "数据库暂时不可用，请稍后重试").Because(err)
 	}
 	return err
