@@ -108,7 +108,7 @@ func (p *page) failAt(where string, i int, zh, en string, a ...any) {
 }
 
 // reckon does what depends on a bundle's leaves alone.
-func (v *verifier) reckon(p *page, content payloads) error {
+func (v *verifier) reckon(p *page, content *payloads) error {
 	p.erased, p.statements, p.failures, p.disputed = p.erased[:0], p.statements[:0], p.failures[:0], p.disputed[:0]
 	p.n, p.payloads, p.bytes = 0, 0, 0
 	if err := v.entries(p); err != nil {
@@ -229,7 +229,7 @@ func (v *verifier) leafTile(p *page) (err error) {
 }
 
 // content compares salts and payloads with what the leaves commit to.
-func (v *verifier) content(p *page, width int, r payloads) error {
+func (v *verifier) content(p *page, width int, r *payloads) error {
 	name := tile{payloadsLevel, p.idx, width}.path()
 	f, err := v.fs.Open(name)
 	if errors.Is(err, fs.ErrNotExist) {

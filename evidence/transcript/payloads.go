@@ -27,12 +27,12 @@ func AppendPayload(b, salt, payload []byte) []byte {
 // payloads reads such a file through a buffer, leaf by leaf.
 type payloads struct{ r *bufio.Reader }
 
-func newPayloads() payloads { return payloads{bufio.NewReaderSize(nil, 4+maxOpening)} }
+func newPayloads() *payloads { return &payloads{bufio.NewReaderSize(nil, 128<<10)} }
 
 var errShort = errors.New("it ends too early")
 
 // next gives the next leaf's salt and payload, empty if they were erased, valid until the next call.
-func (p payloads) next() ([]byte, error) {
+func (p *payloads) next() ([]byte, error) {
 	head, err := p.r.Peek(4)
 	if err != nil {
 		return nil, short(err)
@@ -40,6 +40,9 @@ func (p payloads) next() ([]byte, error) {
 	n := binary.BigEndian.Uint32(head)
 	if n != 0 && n < chain.SaltSize || n > maxOpening {
 		return nil, fmt.Errorf("a length of %d", n)
+	}
+	if 4+int(n) > p.r.Size() { // rare: what is in the buffer is read through the larger one
+		p.r = bufio.NewReaderSize(p.r, 4+maxOpening)
 	}
 	b, err := p.r.Peek(4 + int(n))
 	if err != nil {
@@ -50,7 +53,7 @@ func (p payloads) next() ([]byte, error) {
 }
 
 // end says whether all was read.
-func (p payloads) end() error {
+func (p *payloads) end() error {
 	switch _, err := p.r.Peek(1); err {
 	case io.EOF:
 		return nil
