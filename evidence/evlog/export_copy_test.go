@@ -104,6 +104,39 @@ func TestExportAddsWhatIsNew(t *testing.T) {
 	}
 }
 
+// What anyone fetches from /log/ is such a copy.
+func TestFetchedCopyHolds(t *testing.T) {
+	pool := testenv.Pool(t)
+	l, b := witnessed(t, pool)
+	views(t, l, pool, "a", 530)
+	_, err := l.ReceiptWitnessed(t.Context(), "a529", 10*time.Second)
+	ok(t, err)
+	exported, fetched := t.TempDir(), t.TempDir()
+	export(t, l, exported, false)
+	for name := range filesIn(t, exported) {
+		from := filepath.ToSlash(name)
+		switch from {
+		case transcript.CheckpointName:
+			from = "checkpoint.witnessed"
+		case transcript.VKeyName:
+			from, name = "vkey", "vkey"
+		case transcript.WitnessesName:
+			from, name = "policy", "policy"
+		}
+		code, body := public(t, l, from)
+		if code != 200 {
+			t.Fatalf("%s: %d", from, code)
+		}
+		ok(t, os.MkdirAll(filepath.Dir(filepath.Join(fetched, name)), 0o755))
+		ok(t, os.WriteFile(filepath.Join(fetched, name), []byte(body), 0o600))
+	}
+	for _, trust := range []chain.Policy{b.policy.Public(), chain.LogPolicy(l.VKey())} {
+		if rep := holds(t, fetched, trust); rep.Size < 530 || len(rep.Cosigned) < 2 {
+			t.Errorf("%+v", rep)
+		}
+	}
+}
+
 // A run that broke off before its checkpoint: the next one ends it, and nothing half is left.
 func TestExportGoesOnAfterACrash(t *testing.T) {
 	pool := testenv.Pool(t)
