@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"net/http/httptest"
 	"os"
+	osexec "os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -104,35 +106,42 @@ func TestExportAddsWhatIsNew(t *testing.T) {
 	}
 }
 
-// What anyone fetches from /log/ is such a copy.
+// What anyone fetches from /log/, by the commands of docs/verify.md, is such a copy, and grows with the log.
 func TestFetchedCopyHolds(t *testing.T) {
+	for _, tool := range []string{"wget", "python3"} {
+		if _, err := osexec.LookPath(tool); err != nil {
+			t.Skipf("the commands need %s", tool)
+		}
+	}
+	var scripts []string
+	for _, doc := range []string{"verify.md", "verify.zh-CN.md"} {
+		b, err := os.ReadFile(filepath.Join("..", "..", "docs", doc))
+		ok(t, err)
+		_, rest, _ := strings.Cut(string(b), "U=https://zhizheng.example/log\n")
+		script, _, found := strings.Cut(rest, "```")
+		if !found {
+			t.Fatalf("%s has no such commands", doc)
+		}
+		scripts = append(scripts, script)
+	}
 	pool := testenv.Pool(t)
 	l, b := witnessed(t, pool)
-	views(t, l, pool, "a", 530)
-	_, err := l.ReceiptWitnessed(t.Context(), "a529", 10*time.Second)
-	ok(t, err)
-	exported, fetched := t.TempDir(), t.TempDir()
-	export(t, l, exported, false)
-	for name := range filesIn(t, exported) {
-		from := filepath.ToSlash(name)
-		switch from {
-		case transcript.CheckpointName:
-			from = "checkpoint.witnessed"
-		case transcript.VKeyName:
-			from, name = "vkey", "vkey"
-		case transcript.WitnessesName:
-			from, name = "policy", "policy"
+	server := httptest.NewServer(l.Handler())
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	for i, script := range scripts {
+		views(t, l, pool, fmt.Sprint("run", i, "-"), 530)
+		_, err := l.ReceiptWitnessed(t.Context(), fmt.Sprint("run", i, "-529"), 10*time.Second)
+		ok(t, err)
+		cmd := osexec.CommandContext(t.Context(), "sh", "-c", "U="+server.URL+"/log\n"+script)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
 		}
-		code, body := public(t, l, from)
-		if code != 200 {
-			t.Fatalf("%s: %d", from, code)
-		}
-		ok(t, os.MkdirAll(filepath.Dir(filepath.Join(fetched, name)), 0o755))
-		ok(t, os.WriteFile(filepath.Join(fetched, name), []byte(body), 0o600))
-	}
-	for _, trust := range []chain.Policy{b.policy.Public(), chain.LogPolicy(l.VKey())} {
-		if rep := holds(t, fetched, trust); rep.Size < 530 || len(rep.Cosigned) < 2 {
-			t.Errorf("%+v", rep)
+		for _, trust := range []chain.Policy{b.policy.Public(), chain.LogPolicy(l.VKey())} {
+			if rep := holds(t, filepath.Join(dir, "copy"), trust); rep.Size < int64(530*(i+1)) || len(rep.Cosigned) < 2 {
+				t.Errorf("%+v", rep)
+			}
 		}
 	}
 }
