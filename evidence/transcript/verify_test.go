@@ -92,7 +92,7 @@ func TestAnyFlippedBitIsFound(t *testing.T) {
 	for name, b := range files {
 		every := 1
 		if !long {
-			every = max(4, len(b)/200)
+			every = max(16, len(b)/50)
 		}
 		for i := range len(b) * 8 {
 			if rand.IntN(every) == 0 {
