@@ -142,7 +142,7 @@ func (k *Keeper) Known(ctx context.Context, sha256 [32]byte, size int64) (bool, 
 }
 
 // RegisterUnseen is Register for bytes that were not Known a moment ago: all of it is put off until the commit. Should the same bytes
-// have come by another way since, the commit fails with IsSeen, and Register is the way.
+// have come by another way since, the commit fails on their unique index, and Register is the way.
 func (k *Keeper) RegisterUnseen(tx *pg.Tx, r Registration) Record {
 	p := k.registration(r)
 	k.records.Add(tx, p)
@@ -151,11 +151,6 @@ func (k *Keeper) RegisterUnseen(tx *pg.Tx, r Registration) Record {
 		FileNameBytes: p.FileNameBytes, Size: p.Size, Sha256: p.Sha256, PartSize: p.PartSize, Composite: p.Composite, ManifestKey: p.ManifestKey,
 		ModifiedAt: p.ModifiedAt, RecordedAt: p.RecordedAt, RegisteredAt: p.RegisteredAt, ObjectKey: p.ObjectKey, Status: StatusPending,
 		HoldState: "none", Media: []byte("{}")})
-}
-
-// IsSeen reports whether RegisterUnseen came too late.
-func IsSeen(err error) bool {
-	return pg.IsUnique(err, "evidence_sha256_size_key") || pg.IsUnique(err, "evidence_manifest_key_key")
 }
 
 func (k *Keeper) registration(r Registration) db.RegisterParams {

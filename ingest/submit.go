@@ -49,6 +49,7 @@ func (s *Service) SubmitManifests(ctx context.Context, st Station, raws [][]byte
 	out := make([]ManifestResult, len(raws))
 	keys := keyCache{s: s, seen: map[string]*db.KeyRow{}}
 	here, twice := map[string]int{}, map[int]int{} // the same manifest twice in a batch is answered like the first
+	bytesHere := map[fingerprint]*prepared{}       // the last of each
 	var all []*prepared                            // signatures cost time: checked before the transaction
 	for i, raw := range raws {
 		p, err := s.prepare(ctx, &keys, raw)
@@ -67,6 +68,10 @@ func (s *Service) SubmitManifests(ctx context.Context, st Station, raws [][]byte
 		}
 		here[p.logKey] = i
 		p.at = i
+		if first, ok := bytesHere[p.fingerprint()]; ok { // one of them registers, the other has to find what it did
+			first.seen, p.seen = true, true
+		}
+		bytesHere[p.fingerprint()] = p
 		all = append(all, p)
 	}
 	if len(all) == 0 {
@@ -95,9 +100,10 @@ func (s *Service) SubmitManifests(ctx context.Context, st Station, raws [][]byte
 }
 
 // oneByOne takes the manifests of a batch that failed. One that can't be taken whatever is tried must not hold up the rest of a card
-// for ever: its bytes are kept and it is refused.
+// for ever: its bytes are kept and it is refused. Bytes that came by another way at the same moment are a cause too: now they are seen.
 func (s *Service) oneByOne(ctx context.Context, st Station, all []*prepared, out []ManifestResult) error {
 	for _, p := range all {
+		p.seen = true // or not: then it registers them all the same
 		err := s.Log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error { return s.take(ctx, tx, st, p, &out[p.at]) })
 		if err == nil {
 			continue
@@ -127,10 +133,19 @@ type prepared struct {
 	key    *db.KeyRow
 	device string
 	logKey string
+	seen   bool // its bytes may have a record
 
 	at      int // place in the batch
 	refused bool
 }
+
+// fingerprint is what makes bytes the same evidence.
+type fingerprint struct {
+	sha256 [32]byte
+	size   int64
+}
+
+func (p *prepared) fingerprint() fingerprint { return fingerprint{[32]byte(p.SHA256), p.Size} }
 
 // keyCache looks each key up once a batch.
 type keyCache struct {
@@ -171,6 +186,9 @@ func (s *Service) prepare(ctx context.Context, keys *keyCache, raw []byte) (*pre
 		return nil, &rejection{"bad-signature", "清单的签名不对"}
 	}
 	p := &prepared{Signed: m, raw: raw, key: k, logKey: "manifest/" + hex.EncodeToString(m.Hash[:])}
+	if p.seen, err = s.Evidence.Known(ctx, [32]byte(m.SHA256), m.Size); err != nil {
+		return nil, err
+	}
 	if m.Recorder != "" && s.Recorder != nil {
 		if p.device, err = s.Recorder(ctx, m.Recorder); err != nil {
 			return nil, fmt.Errorf("look up recorder: %w", err)
@@ -203,7 +221,7 @@ func (s *Service) take(ctx context.Context, tx *pg.Tx, st Station, p *prepared, 
 	case !errors.Is(err, pgx.ErrNoRows):
 		return fmt.Errorf("look up manifest: %w", err)
 	}
-	rec, existing, err := s.Evidence.Register(ctx, tx, s.registration(st, p))
+	rec, existing, err := s.register(ctx, tx, st, p)
 	if err != nil {
 		return err
 	}
@@ -242,6 +260,15 @@ func (p *prepared) answer(rec evidence.Record, res *ManifestResult) {
 	if rec.ManifestKey == p.logKey {
 		res.Status = Accepted
 	}
+}
+
+// register gives the record of a manifest's bytes, and whether it was there. The record of unseen bytes is written with the commit, which
+// costs no round trip, and fails it if they have come by another way since.
+func (s *Service) register(ctx context.Context, tx *pg.Tx, st Station, p *prepared) (rec evidence.Record, existing bool, err error) {
+	if p.seen {
+		return s.Evidence.Register(ctx, tx, s.registration(st, p))
+	}
+	return s.Evidence.RegisterUnseen(tx, s.registration(st, p)), false, nil
 }
 
 func (s *Service) registration(st Station, p *prepared) evidence.Registration {
@@ -289,7 +316,7 @@ func (s *Service) equivocation(ctx context.Context, tx *pg.Tx, st Station, p *pr
 		return err
 	}
 	s.Logger.WarnContext(ctx, "two manifests for one counter", "key", hex.EncodeToString(p.KeyID), "epoch", p.Epoch, "counter", p.Counter)
-	rec, existing, err := s.Evidence.Register(ctx, tx, s.registration(st, p))
+	rec, existing, err := s.register(ctx, tx, st, p)
 	if err != nil {
 		return err
 	}
