@@ -49,7 +49,6 @@ func (s *Service) SubmitManifests(ctx context.Context, st Station, raws [][]byte
 	out := make([]ManifestResult, len(raws))
 	keys := keyCache{s: s, seen: map[string]*db.KeyRow{}}
 	here, twice := map[string]int{}, map[int]int{} // the same manifest twice in a batch is answered like the first
-	bytesHere := map[fingerprint]*prepared{}       // the last of each
 	var all []*prepared                            // signatures cost time: checked before the transaction
 	for i, raw := range raws {
 		p, err := s.prepare(ctx, &keys, raw)
@@ -68,14 +67,13 @@ func (s *Service) SubmitManifests(ctx context.Context, st Station, raws [][]byte
 		}
 		here[p.logKey] = i
 		p.at = i
-		if first, ok := bytesHere[p.fingerprint()]; ok { // one of them registers, the other has to find what it did
-			first.seen, p.seen = true, true
-		}
-		bytesHere[p.fingerprint()] = p
 		all = append(all, p)
 	}
 	if len(all) == 0 {
 		return out, nil
+	}
+	if err := s.lookForBytes(ctx, all); err != nil {
+		return nil, err
 	}
 	err := s.Log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error {
 		for _, p := range all {
@@ -97,6 +95,24 @@ func (s *Service) SubmitManifests(ctx context.Context, st Station, raws [][]byte
 		out[i] = out[first]
 	}
 	return out, nil
+}
+
+// lookForBytes finds out which manifests' bytes may have a record when they are taken.
+func (s *Service) lookForBytes(ctx context.Context, all []*prepared) error {
+	prints := make([]evidence.Fingerprint, len(all))
+	times := map[evidence.Fingerprint]int{}
+	for i, p := range all {
+		prints[i] = p.fingerprint()
+		times[prints[i]]++
+	}
+	known, err := s.Evidence.Known(ctx, prints...)
+	if err != nil {
+		return err
+	}
+	for i, p := range all {
+		p.seen = known[prints[i]] || times[prints[i]] > 1 // of several, one registers, and the others have to find what it did
+	}
+	return nil
 }
 
 // oneByOne takes the manifests of a batch that failed. One that can't be taken whatever is tried must not hold up the rest of a card
@@ -139,13 +155,9 @@ type prepared struct {
 	refused bool
 }
 
-// fingerprint is what makes bytes the same evidence.
-type fingerprint struct {
-	sha256 [32]byte
-	size   int64
+func (p *prepared) fingerprint() evidence.Fingerprint {
+	return evidence.Fingerprint{SHA256: [32]byte(p.SHA256), Size: p.Size}
 }
-
-func (p *prepared) fingerprint() fingerprint { return fingerprint{[32]byte(p.SHA256), p.Size} }
 
 // keyCache looks each key up once a batch.
 type keyCache struct {
@@ -186,9 +198,6 @@ func (s *Service) prepare(ctx context.Context, keys *keyCache, raw []byte) (*pre
 		return nil, &rejection{"bad-signature", "清单的签名不对"}
 	}
 	p := &prepared{Signed: m, raw: raw, key: k, logKey: "manifest/" + hex.EncodeToString(m.Hash[:])}
-	if p.seen, err = s.Evidence.Known(ctx, [32]byte(m.SHA256), m.Size); err != nil {
-		return nil, err
-	}
 	if m.Recorder != "" && s.Recorder != nil {
 		if p.device, err = s.Recorder(ctx, m.Recorder); err != nil {
 			return nil, fmt.Errorf("look up recorder: %w", err)
