@@ -234,20 +234,20 @@ func (s *Service) take(ctx context.Context, tx *pg.Tx, st Station, p *prepared, 
 	if err != nil {
 		return err
 	}
-	n, err := q.AddManifest(ctx, db.AddManifestParams{KeyID: p.KeyID, Epoch: int64(p.Epoch), Counter: int64(p.Counter), Hash: p.Hash[:],
+	place, err := db.AddToChain(ctx, tx, db.AddManifestParams{KeyID: p.KeyID, Epoch: int64(p.Epoch), Counter: int64(p.Counter), Hash: p.Hash[:],
 		Prev: append([]byte{}, p.Prev...), EvidenceID: string(rec.ID), LogKey: p.logKey, ReceivedAt: s.Now().UTC(), Recorder: p.Recorder,
 		SignedMs: &p.At, MonotonicMs: &p.Monotonic, Checkpoint: append([]byte{}, p.Checkpoint...)})
 	if err != nil {
 		return fmt.Errorf("add manifest: %w", err)
 	}
-	if n == 0 { // another server took the same counter between our look and our insert
+	if place.Taken { // another server took the same counter between our look and our insert
 		return fault.Unavailable(time.Second, "同一清单正在处理，请重试")
 	}
 	p.answer(rec, res)
 	if err := s.logManifest(tx, p, rec, existing); err != nil {
 		return err
 	}
-	return s.track(ctx, tx, p)
+	return s.track(ctx, tx, p, place)
 }
 
 // again answers a manifest that was taken before as it was answered then.
@@ -342,15 +342,19 @@ func (s *Service) equivocation(ctx context.Context, tx *pg.Tx, st Station, p *pr
 }
 
 func (s *Service) leafIndexes(ctx context.Context, all []*prepared, out []ManifestResult) error {
+	var keys []string
+	var at []int
 	for _, p := range all {
-		if p.refused {
-			continue
+		if !p.refused {
+			keys, at = append(keys, p.logKey), append(at, p.at)
 		}
-		leaf, err := s.Log.ByKey(ctx, p.logKey)
-		if err != nil {
-			return fmt.Errorf("find manifest's leaf: %w", err)
-		}
-		out[p.at].LeafIndex = leaf.Seq
+	}
+	seqs, err := s.Log.Indexes(ctx, keys)
+	if err != nil {
+		return fmt.Errorf("find manifests' leaves: %w", err)
+	}
+	for i, seq := range seqs {
+		out[at[i]].LeafIndex = seq
 	}
 	return nil
 }
