@@ -101,7 +101,7 @@ func TestOneHoldThatFailsKeepsNoOtherWaiting(t *testing.T) {
 		_, err := c.Owner().Exec(t.Context(), sql, string(first))
 		must(t, err)
 	}
-	key(`update evidence set object_key = object_key || '-gone' where id = $1`)
+	key(`update evidence set object_key = 'gone/' || object_key where id = $1`)
 	state := func(id evidence.ID) string {
 		t.Helper()
 		r, err := c.Keeper.Get(t.Context(), evidence.Scope{}, id)
@@ -114,7 +114,7 @@ func TestOneHoldThatFailsKeepsNoOtherWaiting(t *testing.T) {
 	if state(first) != "pending" || state(second) != "active" {
 		t.Fatalf("first %s, second %s", state(first), state(second))
 	}
-	key(`update evidence set object_key = replace(object_key, '-gone', '') where id = $1`)
+	key(`update evidence set object_key = replace(object_key, 'gone/', '') where id = $1`)
 	if n, err := c.Keeper.SettleHolds(t.Context()); n != 1 || err != nil || state(first) != "active" {
 		t.Errorf("settled %d, %v; first %s", n, err, state(first))
 	}

@@ -1,7 +1,8 @@
 // Package pg owns the way to PostgreSQL: the pool, transactions with work that must run last, and migrations. It promises that
 // InTx either commits everything the function and its queued work did, or nothing. It never knows a domain.
 //
-// Read pg.go for transactions, bulk.go for rows that are written together, migrate.go for the schema.
+// Read pg.go for transactions, bulk.go for rows that are written together, lookup.go for rows that are
+// looked for together, migrate.go for the schema.
 package pg
 
 import (

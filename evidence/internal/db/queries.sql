@@ -18,6 +18,9 @@ select unnest(sqlc.arg(ids)::text[]), unnest(sqlc.arg(townships)::text[]), unnes
 -- name: ByDigest :one
 select * from evidence where sha256 = $1 and size = $2;
 
+-- name: Known :one
+select exists (select from evidence where sha256 = $1 and size = $2);
+
 -- name: Get :one
 select * from evidence
 where id = $1 and (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('townships')::text[]));

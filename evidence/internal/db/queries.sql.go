@@ -344,6 +344,22 @@ func (q *Queries) HoldsToSettle(ctx context.Context, limit int32) ([]string, err
 	return items, nil
 }
 
+const known = `-- name: Known :one
+select exists (select from evidence where sha256 = $1 and size = $2)
+`
+
+type KnownParams struct {
+	Sha256 []byte
+	Size   int64
+}
+
+func (q *Queries) Known(ctx context.Context, arg KnownParams) (bool, error) {
+	row := q.db.QueryRow(ctx, known, arg.Sha256, arg.Size)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const lastCustody = `-- name: LastCustody :one
 select at from custody
 where evidence_id = $1 and kind = $2 and actor = $3 and session = $4
