@@ -300,7 +300,7 @@ func TestExportsThatAreNotWhatTheLogSays(t *testing.T) {
 		must(t, err)
 		receipt := c.Receipt(own[len(own)-1].Key)
 		var b bytes.Buffer
-		must(t, plan.Write(ctx, &b, func(context.Context) ([]byte, error) { return receipt, nil }))
+		must(t, plan.Write(ctx, &b, func(context.Context) (bundle.Last, error) { return last, nil }))
 		got := verify(t, b.Bytes(), vkey)
 		if d.says == "" {
 			if len(got.Failures) != 0 {

@@ -323,6 +323,6 @@ func exported(t *testing.T, c *testcounty.County, good bundle.Report, all []memb
 	must(t, err)
 	receipt := c.Receipt(own[len(own)-1].Key)
 	var b bytes.Buffer
-	must(t, plan.Write(ctx, &b, func(context.Context) ([]byte, error) { return receipt, nil }))
+	must(t, plan.Write(ctx, &b, func(context.Context) (bundle.Last, error) { return last, nil }))
 	return b.Bytes()
 }

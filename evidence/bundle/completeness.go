@@ -534,6 +534,7 @@ func (v *verifier) completeness() {
 	}
 	leaves := maps.Clone(v.leaves)
 	delete(leaves, v.report.ExportLeaf) // it came after chain.json was written
+	maps.DeleteFunc(leaves, func(i int64, _ chain.Proven) bool { return v.tail[i] })
 	t := newTeller(v.device, leaves, v.report.Records, checkpoints)
 	seen := map[string]bool{}
 	placed := map[int64]bool{}

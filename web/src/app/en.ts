@@ -160,6 +160,7 @@ const words: Record<string, string> = {
   "改一行：改动一个册页的字节，并重算它的散列": "A row: a leaf's bytes changed, its hash recomputed", "改瓦片：改动树的一个中间散列": "A tile: a node of the tree changed", "删一页：抽掉一个册页，其后重新编号": "A leaf: one taken out, the rest numbered anew", "改内容：改动册页所承诺的内容": "A payload: what a leaf commits to changed",
   "换次序：把相邻两页对调": "Order: two neighbours exchanged", "抹掉一笔账：抽掉一条记账及其内容，其后重新编号": "A posting: its leaf and payload taken out, the rest numbered anew", "回滚备份：整册退回到较早的、自身一致的状态": "A rolled-back backup: the whole log as it was earlier, consistent in itself", "换影像：改动一份影像的一个字节": "An object: one byte of footage changed",
   "重签证据包：改动后用另一把密钥全部重新签署": "A bundle altered and signed anew by another key", "断链：证据包里漏掉保管链中间的一环": "A cut chain: a link of custody left out of the bundle",
+  "截尾：证据包里略去保管链的末尾": "A cut tail: the end of a chain of custody left out of the bundle",
 };
 
 export const en: Record<string, string> = { ...texts, ...words };
