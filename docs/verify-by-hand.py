@@ -8,6 +8,7 @@ It ends with 0 if all holds and stops at the first thing that doesn't. What each
 """
 import base64
 import datetime
+import functools
 import hashlib
 import json
 import os
@@ -60,6 +61,7 @@ def cbor(data):
     return value
 
 
+@functools.cache  # many receipts have one checkpoint
 def signed(spki, message, signature):
     """Asks openssl whether an Ed25519 signature is the key's."""
     with tempfile.TemporaryDirectory() as d:
