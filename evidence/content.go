@@ -84,8 +84,8 @@ func (k *Keeper) Viewed(ctx context.Context, eid ID, download bool, a Act) error
 	return k.views.once(string(eid)+"\x00"+a.Actor+"\x00"+a.Session, now, now.Add(viewEvery), func() error { return k.noted(ctx, eid, chain.KindViewed, a) })
 }
 
-// Glimpsed logs that somebody is shown an item's poster, which is a frame of it: a view with that reason, once a person, item and day, and none on
-// a day on which the person was given its content before. The table is asked, so no restart and no other server counts a look anew. A list
+// Glimpsed logs that somebody is shown an item's poster, which is a frame of it: KindGlimpsed once a person, item and day, and not on a day on
+// which the person was given its content before. The table is asked, so no restart and no other server counts a look anew. A list
 // asks for many at once: what comes together shares a commit.
 func (k *Keeper) Glimpsed(ctx context.Context, eid ID, a Act) error {
 	now := k.now()
@@ -98,8 +98,7 @@ func (k *Keeper) Glimpsed(ctx context.Context, eid ID, a Act) error {
 		if seen {
 			return nil
 		}
-		a.Reason = "封面"
-		return k.noted(ctx, eid, chain.KindViewed, a)
+		return k.noted(ctx, eid, chain.KindGlimpsed, a)
 	})
 }
 

@@ -70,8 +70,8 @@ order by at, id
 limit sqlc.arg('max_rows');
 
 -- name: SeenSince :one
--- whether somebody viewed (13) or downloaded (14) an item since then
-select exists (select from custody where evidence_id = $1 and at >= $2 and actor = $3 and kind in (13, 14));
+-- whether somebody viewed (13), downloaded (14) or glimpsed (27) an item since then
+select exists (select from custody where evidence_id = $1 and at >= $2 and actor = $3 and kind in (13, 14, 27));
 
 -- name: SaveFacts :execrows
 update evidence set media = $2, verdict = $3, recorded_at = coalesce(sqlc.narg('created_at')::timestamptz, recorded_at) where id = $1;

@@ -927,7 +927,7 @@ func (q *Queries) Seal(ctx context.Context, arg SealParams) (int64, error) {
 }
 
 const seenSince = `-- name: SeenSince :one
-select exists (select from custody where evidence_id = $1 and at >= $2 and actor = $3 and kind in (13, 14))
+select exists (select from custody where evidence_id = $1 and at >= $2 and actor = $3 and kind in (13, 14, 27))
 `
 
 type SeenSinceParams struct {
@@ -936,7 +936,7 @@ type SeenSinceParams struct {
 	Actor      string
 }
 
-// whether somebody viewed (13) or downloaded (14) an item since then
+// whether somebody viewed (13), downloaded (14) or glimpsed (27) an item since then
 func (q *Queries) SeenSince(ctx context.Context, arg SeenSinceParams) (bool, error) {
 	row := q.db.QueryRow(ctx, seenSince, arg.EvidenceID, arg.At, arg.Actor)
 	var exists bool
