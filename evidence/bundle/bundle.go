@@ -20,8 +20,8 @@
 //	tails/N.tlog-proof    receipts of what the items' chains held since, each up to its own leaf of this export (tail.go). They are
 //	                      younger than the manifest, which can't list them: they prove themselves. Bundles of version 1 have none
 //
-// Read bundle.go for the format, write.go for making one, verify.go for what is checked, tail.go for where chains end, stamp.go for
-// trusted time, layout.go for the zip's own bytes.
+// Read bundle.go for the format, write.go for making one, verify.go for what is checked, tail.go for where chains end, completeness.go and
+// tell.go for what is missing, stamp.go for trusted time, layout.go for the zip's own bytes.
 package bundle
 
 import (
