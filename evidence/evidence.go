@@ -93,6 +93,7 @@ type Keeper struct {
 	store *blob.Store
 	now   func() time.Time
 	views viewWindow
+	holds holdTries
 
 	known   *pg.Lookup[Fingerprint, bool]
 	records *pg.Bulk[db.RegisterParams]

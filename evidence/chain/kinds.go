@@ -29,6 +29,7 @@ const (
 	KindClipped    Kind = 24 // a clip was made of it: new evidence that names this one
 	KindShared     Kind = 25
 	KindDeleted    Kind = 26 // at the end of retention
+	KindGlimpsed   Kind = 27 // somebody was shown its poster, a frame of it
 
 	KindCaseOpened   Kind = 40 // subject: case
 	KindCaseStage    Kind = 41
@@ -90,6 +91,7 @@ var registry = []KindInfo{
 	{KindClipped, "clipped", "截取片段", "a clip was made of it", payload[ClippedPayload]},
 	{KindShared, "shared", "共享", "shared", payload[CustodyPayload]},
 	{KindDeleted, "deleted", "留存期满删除", "deleted at the end of retention", payload[DeletedPayload]},
+	{KindGlimpsed, "glimpsed", "看到封面画面", "poster seen", payload[CustodyPayload]},
 	{KindCaseOpened, "case-opened", "立案", "case filed", payload[CasePayload]},
 	{KindCaseStage, "case-stage", "办案环节推进", "case moved to another stage", payload[CasePayload]},
 	{KindCaseDecided, "case-decided", "作出处罚决定，冻结证据", "decided, evidence frozen", payload[CasePayload]},

@@ -360,32 +360,6 @@ func (q *Queries) Known(ctx context.Context, arg KnownParams) (bool, error) {
 	return exists, err
 }
 
-const lastCustody = `-- name: LastCustody :one
-select at from custody
-where evidence_id = $1 and kind = $2 and actor = $3 and session = $4
-order by at desc limit 1
-`
-
-type LastCustodyParams struct {
-	EvidenceID string
-	Kind       int16
-	Actor      string
-	Session    string
-}
-
-// the latest act of a kind by an actor in a session, to log a view once a window
-func (q *Queries) LastCustody(ctx context.Context, arg LastCustodyParams) (time.Time, error) {
-	row := q.db.QueryRow(ctx, lastCustody,
-		arg.EvidenceID,
-		arg.Kind,
-		arg.Actor,
-		arg.Session,
-	)
-	var at time.Time
-	err := row.Scan(&at)
-	return at, err
-}
-
 const liftHold = `-- name: LiftHold :execrows
 update evidence_hold set lifted_by = $3, lifted_at = $4, lift_reason = $5
 where evidence_id = $1 and case_id = $2 and lifted_at is null
@@ -966,6 +940,24 @@ func (q *Queries) Seal(ctx context.Context, arg SealParams) (int64, error) {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const seenSince = `-- name: SeenSince :one
+select exists (select from custody where evidence_id = $1 and at >= $2 and actor = $3 and kind in (13, 14, 27))
+`
+
+type SeenSinceParams struct {
+	EvidenceID string
+	At         time.Time
+	Actor      string
+}
+
+// whether somebody viewed (13), downloaded (14) or glimpsed (27) an item since then
+func (q *Queries) SeenSince(ctx context.Context, arg SeenSinceParams) (bool, error) {
+	row := q.db.QueryRow(ctx, seenSince, arg.EvidenceID, arg.At, arg.Actor)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
 }
 
 const setDamaged = `-- name: SetDamaged :exec
