@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -40,8 +41,7 @@ var china = time.FixedZone("UTC+8", 8*60*60)
 func (s *Server) caseBundle(c *gin.Context) error {
 	ctx := c.Request.Context()
 	var f cases.File
-	var plan *bundle.Plan
-	var leaf evlog.Leaf
+	var x exported
 	stamped, err := s.stampForExport(ctx)
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (s *Server) caseBundle(c *gin.Context) error {
 	for end := time.Now().Add(exportPatience); ; {
 		var err error
 		if f, err = s.Cases.Get(ctx, c.Param("id")); err == nil {
-			plan, leaf, err = s.exportOnce(ctx, f, stamped)
+			x, err = s.exportOnce(ctx, f, stamped)
 		}
 		if err == nil {
 			break
@@ -63,9 +63,19 @@ func (s *Server) caseBundle(c *gin.Context) error {
 	h.Set("Cache-Control", "private, no-store")
 	h.Set("Content-Disposition", "attachment; filename*=UTF-8''"+url.PathEscape("证据包-"+f.Number+".zip"))
 	c.Status(http.StatusOK)
-	return plan.Write(ctx, flusher{c.Writer}, func(ctx context.Context) ([]byte, error) {
-		return awaited(ctx, 10*time.Second, func() ([]byte, error) { return s.Log.ReceiptWitnessed(ctx, leaf.Key, witnessPatience) })
+	return x.plan.Write(ctx, flusher{c.Writer}, func(ctx context.Context) (bundle.Last, error) {
+		tails, _, err := s.receipts(ctx, append(x.tails, x.leaf))
+		last := bundle.Last{Export: tails[x.leaf.Seq], Tails: tails}
+		delete(tails, x.leaf.Seq)
+		return last, err
 	})
+}
+
+// exported is an export that is in the log.
+type exported struct {
+	plan  *bundle.Plan
+	leaf  evlog.Leaf   // in the case's chain
+	tails []evlog.Leaf // in the items' chains: its leaves there, and whatever came between the planning and them
 }
 
 // flusher sends what it is given at once, so that a download shows progress from the first member on.
@@ -86,19 +96,18 @@ const exportPatience = 30 * time.Second
 const witnessPatience = 15 * time.Second
 
 // exportOnce plans the bundle and logs its digest.
-func (s *Server) exportOnce(ctx context.Context, f cases.File, stamped []evlog.Stamped) (*bundle.Plan, evlog.Leaf, error) {
+func (s *Server) exportOnce(ctx context.Context, f cases.File, stamped []evlog.Stamped) (x exported, err error) {
 	in, err := s.bundleInput(ctx, f, stamped)
 	if err != nil {
-		return nil, evlog.Leaf{}, err
+		return x, err
 	}
-	plan, err := bundle.NewPlan(in)
-	if err != nil {
-		return nil, evlog.Leaf{}, err
+	if x.plan, err = bundle.NewPlan(in); err != nil {
+		return x, err
 	}
 	act := actOf(ctx)
-	act.CaseID, act.Digest = f.ID, plan.Digest()
+	act.CaseID, act.Digest = f.ID, x.plan.Digest()
 	err = s.Log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error {
-		if err := s.Cases.Exported(ctx, tx, f.ID, plan.Digest(), lastEvent(f)); err != nil {
+		if err := s.Cases.Exported(ctx, tx, f.ID, x.plan.Digest(), lastEvent(f)); err != nil {
 			return err
 		}
 		for _, it := range in.Items {
@@ -109,19 +118,40 @@ func (s *Server) exportOnce(ctx context.Context, f cases.File, stamped []evlog.S
 		return nil
 	})
 	if err != nil {
-		return nil, evlog.Leaf{}, fmt.Errorf("log the export: %w", err)
+		return x, fmt.Errorf("log the export: %w", err)
 	}
-	own, err := s.Log.SubjectLeaves(ctx, cases.Subject(f.ID))
-	if err != nil {
-		return nil, evlog.Leaf{}, err
-	}
-	for _, l := range own {
+	own, err := s.upTo(ctx, cases.Subject(f.ID), func(l evlog.Leaf) bool {
 		p, err := chain.Payload[chain.CasePayload](l.Payload)
-		if err == nil && bytes.Equal(p.Digest, plan.Digest()) {
-			return plan, l, nil
-		}
+		return err == nil && bytes.Equal(p.Digest, act.Digest)
+	})
+	if err != nil {
+		return x, err
 	}
-	return nil, evlog.Leaf{}, errors.New("the export's leaf is not in the case's chain")
+	x.leaf = own[len(own)-1]
+	for _, it := range in.Items {
+		own, err := s.upTo(ctx, evidence.Subject(evidence.ID(it.ID)), func(l evlog.Leaf) bool {
+			p, err := chain.Payload[chain.CustodyPayload](l.Payload)
+			return err == nil && bytes.Equal(p.Digest, act.Digest)
+		})
+		if err != nil {
+			return x, err
+		}
+		x.tails = append(x.tails, slices.DeleteFunc(own, func(l evlog.Leaf) bool { return in.Proofs[l.Seq] != nil })...)
+	}
+	return x, nil
+}
+
+// upTo gives a chain from its beginning to the leaf of an export.
+func (s *Server) upTo(ctx context.Context, subject chain.Subject, is func(evlog.Leaf) bool) ([]evlog.Leaf, error) {
+	own, err := s.Log.SubjectLeaves(ctx, subject)
+	if err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(own, is)
+	if i < 0 {
+		return nil, fmt.Errorf("the export's leaf is not in the chain of the %s", subject.Type)
+	}
+	return own[:i+1], nil
 }
 
 func lastEvent(f cases.File) (n int) {

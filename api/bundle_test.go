@@ -3,6 +3,7 @@ package api_test
 import (
 	"archive/zip"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -21,6 +22,7 @@ import (
 	"zhizheng/evidence"
 	"zhizheng/evidence/bundle"
 	"zhizheng/evidence/chain"
+	"zhizheng/evidence/evlog"
 	"zhizheng/ingest/manifest"
 	"zhizheng/internal/pg"
 	"zhizheng/internal/testcounty"
@@ -67,7 +69,8 @@ func TestExportedCaseHolds(t *testing.T) {
 	if len(rep.Failures) != 0 {
 		t.Fatalf("failures: %+v", rep.Failures)
 	}
-	if len(rep.Records) != len(sealed)+1 || rep.Records[3].Status != "pending" || rep.Records[3].Member != "" || rep.ExportLeaf == 0 || rep.Origin != c.Log.Origin() {
+	if len(rep.Records) != len(sealed)+1 || rep.Records[3].Status != "pending" || rep.Records[3].Member != "" || rep.ExportLeaf == 0 || rep.Origin != c.Log.Origin() ||
+		!rep.TailsProven {
 		t.Fatalf("report: %+v", rep)
 	}
 	bodies := map[string][]byte{}
@@ -80,10 +83,10 @@ func TestExportedCaseHolds(t *testing.T) {
 		}
 	}
 	if *update {
-		v1 := filepath.Join("..", "evidence", "bundle", "testdata", "v1")
-		must(t, os.MkdirAll(v1, 0o755))
-		must(t, os.WriteFile(filepath.Join(v1, "bundle.zip"), file, 0o644))
-		must(t, os.WriteFile(filepath.Join(v1, "log.vkey"), []byte(vkey+"\n"), 0o644))
+		v2 := filepath.Join("..", "evidence", "bundle", "testdata", "v2")
+		must(t, os.MkdirAll(v2, 0o755))
+		must(t, os.WriteFile(filepath.Join(v2, "bundle.zip"), file, 0o644))
+		must(t, os.WriteFile(filepath.Join(v2, "log.vkey"), []byte(vkey+"\n"), 0o644))
 	}
 	// The next export of the same case contains this one as an act.
 	again := c.SignedIn("shen").Get("/api/v1/cases/" + rep.CaseID + "/bundle")
@@ -247,6 +250,18 @@ func TestExportsThatAreNotWhatTheLogSays(t *testing.T) {
 		return out
 	}
 	clip := records[0]
+	tail := func(l bundle.Last, n int) int64 { // index of the nth leaf behind the exhibit's proofs, from the end if negative
+		own, err := c.Log.SubjectLeaves(t.Context(), evidence.Subject(evidence.ID(clip.ID)))
+		must(t, err)
+		own = slices.DeleteFunc(own, func(l evlog.Leaf) bool { return l.Seq <= rep.ExportLeaf })
+		if n < 0 {
+			n += len(own)
+		}
+		if l.Tails[own[n].Seq] == nil {
+			t.Fatalf("leaf %d is not in the tails", own[n].Seq)
+		}
+		return own[n].Seq
+	}
 	elsewhere := c.Case()
 	ofCase, err := c.Log.SubjectLeaves(t.Context(), cases.Subject(rep.CaseID))
 	must(t, err)
@@ -254,23 +269,44 @@ func TestExportsThatAreNotWhatTheLogSays(t *testing.T) {
 		what, says string
 		change     func(in *bundle.Input)
 		logged     string // case under which the export is logged
+		last       func(l bundle.Last)
 	}{
 		{what: "as it is", change: func(*bundle.Input) {}},
-		{"the case's filing left out", "链上缺少第 1 个叶子", func(in *bundle.Input) { delete(in.Proofs, ofCase[0].Seq) }, ""},
-		{"the sealing left out", "its leaf is missing", func(in *bundle.Input) { delete(in.Proofs, clip.SealLeaf) }, ""},
-		{"the manifest's leaf left out", "its leaf is missing", func(in *bundle.Input) { delete(in.Proofs, clip.ManifestLeaf) }, ""},
-		{"the key's enrolment left out", "the enrolment of its key is missing", func(in *bundle.Input) { delete(in.Proofs, enrolment(t, in.Proofs, vkey)) }, ""},
-		{"another item's sealing", "its leaf is another item's", func(in *bundle.Input) { in.Items[0].SealLeaf = records[1].SealLeaf }, ""},
-		{"another item's manifest", "its leaf is another item's", func(in *bundle.Input) { in.Items[0].ManifestLeaf = records[1].ManifestLeaf }, ""},
+		{"the case's filing left out", "链上缺少第 1 个叶子", func(in *bundle.Input) { delete(in.Proofs, ofCase[0].Seq) }, "", nil},
+		{"the sealing left out", "its leaf is missing", func(in *bundle.Input) { delete(in.Proofs, clip.SealLeaf) }, "", nil},
+		{"the manifest's leaf left out", "its leaf is missing", func(in *bundle.Input) { delete(in.Proofs, clip.ManifestLeaf) }, "", nil},
+		{"the key's enrolment left out", "the enrolment of its key is missing", func(in *bundle.Input) { delete(in.Proofs, enrolment(t, in.Proofs, vkey)) }, "", nil},
+		{"another item's sealing", "its leaf is another item's", func(in *bundle.Input) { in.Items[0].SealLeaf = records[1].SealLeaf }, "", nil},
+		{"another item's manifest", "its leaf is another item's", func(in *bundle.Input) { in.Items[0].ManifestLeaf = records[1].ManifestLeaf }, "", nil},
 		{"other bytes, all digests made to fit", "it names another file", func(in *bundle.Input) {
 			in.Items[0].Size, in.Items[0].SHA256 = 5, fmt.Sprintf("%x", sha256.Sum256([]byte("other")))
 			in.Items[0].Open = func(context.Context) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("other")), nil }
-		}, ""},
-		{"the bytes left out", "the file in the bundle has another digest", func(in *bundle.Input) { in.Items[0].Open = nil }, ""},
+		}, "", nil},
+		{"the bytes left out", "the file in the bundle has another digest", func(in *bundle.Input) { in.Items[0].Open = nil }, "", nil},
 		{"a proof under another leaf's name", "回执属于另一个叶子", func(in *bundle.Input) {
 			in.Proofs[clip.SealLeaf], in.Proofs[clip.ManifestLeaf] = in.Proofs[clip.ManifestLeaf], in.Proofs[clip.SealLeaf]
-		}, ""},
-		{"logged as another case's export", "导出回执属于另一个案件", func(*bundle.Input) {}, elsewhere},
+		}, "", nil},
+		{what: "logged as another case's export", says: "导出回执属于另一个案件", change: func(*bundle.Input) {}, logged: elsewhere},
+		{what: "no tails", says: "缺少本次导出的末页", last: func(l bundle.Last) { clear(l.Tails) }},
+		{what: "an older export's leaf as the end", says: "末页属于另一次导出", last: func(l bundle.Last) { delete(l.Tails, tail(l, -1)) }},
+		{what: "a link before the end left out", says: "链上缺少第", last: func(l bundle.Last) { delete(l.Tails, tail(l, -2)) }},
+		{what: "a link after the last proof left out", says: "链上缺少第", last: func(l bundle.Last) { delete(l.Tails, tail(l, 0)) }},
+		{what: "a leaf behind the end", says: "缺少本次导出的末页", last: func(l bundle.Last) {
+			must(t, c.Keeper.Viewed(t.Context(), evidence.ID(clip.ID), true, evidence.Act{Actor: "u"}))
+			own, err := c.Log.SubjectLeaves(t.Context(), evidence.Subject(evidence.ID(clip.ID)))
+			must(t, err)
+			l.Tails[own[len(own)-1].Seq] = c.Receipt(own[len(own)-1].Key)
+		}},
+		{what: "another item's leaf", says: "不在本包任何一份证据的保管链上", last: func(l bundle.Last) {
+			foreign, err := c.Log.ByKey(t.Context(), evidence.SealKey(c.Seals("foreign.mp4", []byte("foreign"))))
+			must(t, err)
+			l.Tails[foreign.Seq] = c.Receipt(foreign.Key)
+		}},
+		{what: "a receipt under another leaf's name", says: "回执属于另一个叶子", last: func(l bundle.Last) {
+			l.Tails[tail(l, -1)], l.Tails[tail(l, -2)] = l.Tails[tail(l, -2)], l.Tails[tail(l, -1)]
+		}},
+		{what: "a leaf that is proven before", says: "回执属于另一个叶子", last: func(l bundle.Last) { l.Tails[clip.SealLeaf] = c.Receipt(evidence.SealKey(evidence.ID(clip.ID))) }},
+		{what: "no receipt at all", says: "回执不成立", last: func(l bundle.Last) { l.Tails[tail(l, -1)] = []byte("x") }},
 	} {
 		in := bundle.Input{CaseID: rep.CaseID, Case: json.RawMessage(`{}`), VKey: vkey, Proofs: proofs()}
 		for _, r := range records {
@@ -283,24 +319,17 @@ func TestExportsThatAreNotWhatTheLogSays(t *testing.T) {
 			item.Member = ""
 			in.Items = append(in.Items, item)
 		}
-		d.change(&in)
+		if d.change != nil {
+			d.change(&in)
+		}
 		plan, err := bundle.NewPlan(in)
 		must(t, err)
-		caseID := rep.CaseID
-		if d.logged != "" {
-			caseID = d.logged
+		last := logged(t, c, plan, cmp.Or(d.logged, rep.CaseID), rep)
+		if d.last != nil {
+			d.last(last)
 		}
-		ctx := c.As("reviewer")
-		f, err := c.Cases.Get(ctx, caseID)
-		must(t, err)
-		must(t, c.Log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error {
-			return c.Cases.Exported(ctx, tx, caseID, plan.Digest(), f.Events[len(f.Events)-1].N)
-		}))
-		own, err := c.Log.SubjectLeaves(ctx, cases.Subject(caseID))
-		must(t, err)
-		receipt := c.Receipt(own[len(own)-1].Key)
 		var b bytes.Buffer
-		must(t, plan.Write(ctx, &b, func(context.Context) ([]byte, error) { return receipt, nil }))
+		must(t, plan.Write(t.Context(), &b, func(context.Context) (bundle.Last, error) { return last, nil }))
 		got := verify(t, b.Bytes(), vkey)
 		if d.says == "" {
 			if len(got.Failures) != 0 {
@@ -312,6 +341,36 @@ func TestExportsThatAreNotWhatTheLogSays(t *testing.T) {
 			t.Errorf("%s: %+v", d.what, got.Failures)
 		}
 	}
+}
+
+// logged logs an export in the case and in the items of a bundle that was exported before, and gives the receipts.
+func logged(t *testing.T, c *testcounty.County, plan *bundle.Plan, caseID string, before bundle.Report) bundle.Last {
+	t.Helper()
+	ctx := c.As("reviewer")
+	f, err := c.Cases.Get(ctx, caseID)
+	must(t, err)
+	must(t, c.Log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error {
+		for _, r := range before.Records {
+			act := evidence.Act{Actor: "user-reviewer", CaseID: caseID, Digest: plan.Digest()}
+			if err := c.Keeper.Note(ctx, tx, evidence.ID(r.ID), chain.KindExported, act); err != nil {
+				return err
+			}
+		}
+		return c.Cases.Exported(ctx, tx, caseID, plan.Digest(), f.Events[len(f.Events)-1].N)
+	}))
+	own, err := c.Log.SubjectLeaves(ctx, cases.Subject(caseID))
+	must(t, err)
+	last := bundle.Last{Export: c.Receipt(own[len(own)-1].Key), Tails: map[int64][]byte{}}
+	for _, r := range before.Records {
+		own, err := c.Log.SubjectLeaves(ctx, evidence.Subject(evidence.ID(r.ID)))
+		must(t, err)
+		for _, l := range own {
+			if l.Seq > before.ExportLeaf {
+				last.Tails[l.Seq] = c.Receipt(l.Key)
+			}
+		}
+	}
+	return last
 }
 
 func enrolment(t *testing.T, proofs map[int64][]byte, vkey string) int64 {

@@ -17,7 +17,6 @@ import (
 	"zhizheng/devices"
 	"zhizheng/evidence"
 	"zhizheng/evidence/bundle"
-	"zhizheng/internal/pg"
 	"zhizheng/internal/testcounty"
 )
 
@@ -313,16 +312,8 @@ func exported(t *testing.T, c *testcounty.County, good bundle.Report, all []memb
 	in.Chains = &doc
 	plan, err := bundle.NewPlan(in)
 	must(t, err)
-	ctx := c.As("reviewer")
-	f, err := c.Cases.Get(ctx, good.CaseID)
-	must(t, err)
-	must(t, c.Log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error {
-		return c.Cases.Exported(ctx, tx, good.CaseID, plan.Digest(), f.Events[len(f.Events)-1].N)
-	}))
-	own, err = c.Log.SubjectLeaves(ctx, cases.Subject(good.CaseID))
-	must(t, err)
-	receipt := c.Receipt(own[len(own)-1].Key)
+	last := logged(t, c, plan, good.CaseID, good)
 	var b bytes.Buffer
-	must(t, plan.Write(ctx, &b, func(context.Context) ([]byte, error) { return receipt, nil }))
+	must(t, plan.Write(t.Context(), &b, func(context.Context) (bundle.Last, error) { return last, nil }))
 	return b.Bytes()
 }

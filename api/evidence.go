@@ -227,6 +227,8 @@ func (s *Server) visible(ctx context.Context, id string) (evidence.Record, error
 
 func baseName(p string) string { return p[strings.LastIndexAny(p, `/\`)+1:] }
 
+// evidencePoster gives a frame of the footage: a view, which is in the log before the first byte. A browser keeps it as long as that
+// stands, and for this session alone.
 func (s *Server) evidencePoster(c *gin.Context) error {
 	ctx := c.Request.Context()
 	rec, err := s.visible(ctx, c.Param("id"))
@@ -236,13 +238,17 @@ func (s *Server) evidencePoster(c *gin.Context) error {
 	if rec.PosterKey == "" {
 		return fault.NotFound("这条影像没有封面")
 	}
+	if err := s.Evidence.Glimpsed(ctx, rec.ID, actOf(ctx)); err != nil {
+		return err
+	}
 	body, err := s.Store.Get(ctx, rec.PosterKey, "", 0, -1)
 	if err != nil {
 		return err
 	}
 	defer body.Close()
 	c.Header("Content-Type", "image/jpeg")
-	c.Header("Cache-Control", "private, max-age=86400")
+	c.Header("Cache-Control", fmt.Sprintf("private, max-age=%d", int(time.Until(evidence.NextDay(time.Now())).Seconds())))
+	c.Writer.Header().Add("Vary", "Cookie")
 	c.Status(http.StatusOK)
 	if _, err := io.Copy(c.Writer, body); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("read poster: %w", err)

@@ -7,8 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -87,12 +85,6 @@ func TestExportIsWitnessed(t *testing.T) {
 		return strings.Contains(f.Zh, "见证未达到可信策略的门限：2/3，门限 3")
 	}) {
 		t.Errorf("three of three: %+v", rep.Failures)
-	}
-	if *update {
-		dir := filepath.Join("..", "evidence", "bundle", "testdata", "v1", "witnessed")
-		must(t, os.MkdirAll(dir, 0o755))
-		must(t, os.WriteFile(filepath.Join(dir, "bundle.zip"), file, 0o644))
-		must(t, os.WriteFile(filepath.Join(dir, "trust.policy"), []byte(trust.Text()), 0o644))
 	}
 
 	// One witness is away: the bundle comes all the same, says so itself, and fails by the policy that asks for two.

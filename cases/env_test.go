@@ -55,7 +55,7 @@ func newEnv(t *testing.T, store *blob.Store) *env {
 	e.auth = authority.New(e.pool, e.log, authority.Options{Now: now})
 	e.keeper = evidence.NewKeeper(e.pool, e.log, store, now)
 	workers := river.NewWorkers()
-	river.AddWorker(workers, NewHoldWorker(e.keeper))
+	river.AddWorker(workers, NewHoldWorker(e.keeper, func(_ context.Context, eid evidence.ID) error { return errors.New("missing: " + string(eid)) }))
 	e.river, err = river.NewClient(riverpgxv5.New(e.pool), &river.Config{Workers: workers,
 		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}}})
 	ok(t, err)

@@ -2,6 +2,7 @@ package cases
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -30,15 +31,21 @@ func (SettleHolds) Kind() string { return "settle-holds" }
 // HoldWorker works SettleHolds off. A store that is away is asked again by River's schedule.
 type HoldWorker struct {
 	river.WorkerDefaults[SettleHolds]
-	keeper *evidence.Keeper
+	keeper  *evidence.Keeper
+	missing func(ctx context.Context, eid evidence.ID) error
 }
 
-// NewHoldWorker makes the worker; add it with river.AddWorker.
-func NewHoldWorker(k *evidence.Keeper) *HoldWorker { return &HoldWorker{keeper: k} }
+// NewHoldWorker makes the worker; add it with river.AddWorker. missing hears of items whose object the store doesn't have.
+func NewHoldWorker(k *evidence.Keeper, missing func(ctx context.Context, eid evidence.ID) error) *HoldWorker {
+	return &HoldWorker{keeper: k, missing: missing}
+}
 
 // Work settles all open holds.
 func (w *HoldWorker) Work(ctx context.Context, _ *river.Job[SettleHolds]) error {
-	_, err := w.keeper.SettleHolds(ctx)
+	_, missing, err := w.keeper.SettleHolds(ctx)
+	for _, eid := range missing {
+		err = errors.Join(err, w.missing(ctx, eid))
+	}
 	return err
 }
 

@@ -8,6 +8,7 @@ It ends with 0 if all holds and stops at the first thing that doesn't. What each
 """
 import base64
 import datetime
+import functools
 import hashlib
 import json
 import os
@@ -60,6 +61,7 @@ def cbor(data):
     return value
 
 
+@functools.cache  # many receipts have one checkpoint
 def signed(spki, message, signature):
     """Asks openssl whether an Ed25519 signature is the key's."""
     with tempfile.TemporaryDirectory() as d:
@@ -70,10 +72,18 @@ def signed(spki, message, signature):
                               cwd=d, capture_output=True).returncode == 0
 
 
-# The trusted key: name + first 4 bytes of SHA-256(name LF 0x01 key) + base64(0x01 key). The rest of the name may hold a plus sign.
-NAME, KEYHASH, KEY = open(sys.argv[1]).read().strip().split("+", 2)
-KEY = base64.b64decode(KEY)
-must(len(KEY) == 33 and KEY[0] == 1 and sha(NAME.encode() + b"\n" + KEY)[:4].hex() == KEYHASH, "the key file is no key")
+# The trusted keys, one a line: name + first 4 bytes of SHA-256(name LF 0x01 key) + base64(0x01 key). The base64 may hold a plus sign.
+# There are two of one name while one replaces the other; each signature of theirs must hold, and there must be one.
+KEYS = {}
+for line in open(sys.argv[1]).read().split():
+    must(line.count("+") >= 2, "the key file holds something else than keys")
+    name, keyhash, key = line.split("+", 2)
+    key = base64.b64decode(key)
+    must(len(key) == 33 and key[0] == 1 and sha(name.encode() + b"\n" + key)[:4].hex() == keyhash, "the key file holds something else than keys")
+    must(name == KEYS.setdefault("name", name), "the keys are of two logs")
+    KEYS[keyhash] = key[1:]
+must(KEYS, "the key file holds no key")
+NAME = KEYS.pop("name")
 ED25519 = bytes.fromhex("302a300506032b6570032100")  # what comes before the 32 bytes of a key in DER
 roots = {}
 
@@ -94,7 +104,9 @@ def receipt(where, text):
     for line in signatures.strip().split("\n"):
         who, sig = line[2:].rsplit(" ", 1)
         sig = base64.b64decode(sig)
-        good |= who == NAME and sig[:4].hex() == KEYHASH and signed(ED25519 + KEY[1:], body.encode(), sig[4:])
+        key = KEYS.get(sig[:4].hex()) if who == NAME else None
+        must(key is None or signed(ED25519 + key, body.encode(), sig[4:]), where + ": a signature of the log is not the key's")
+        good |= key is not None
     must(good, where + ": the log has not signed this checkpoint")
     must(roots.setdefault(size, root) == root, where + ": the log signed two trees of one size")
     # RFC 9162, 2.1.3.2: from the leaf up to the root
@@ -126,7 +138,12 @@ def when(ms):
 z = zipfile.ZipFile(sys.argv[2])
 raw = z.read("MANIFEST.json")
 manifest = json.loads(raw)
+must(manifest["format"] in ("zhizheng-bundle/v1", "zhizheng-bundle/v2"), "a bundle of a format that isn't known here")
 names = ["MANIFEST.json"] + [m["name"] for m in manifest["members"]] + ["EXPORT.tlog-proof"]
+tails = []  # how the items' chains end; bundles of version 1 don't have that
+if manifest["format"] == "zhizheng-bundle/v2":
+    tails = [n for n in z.namelist() if n.startswith("tails/")]
+    names += tails
 must(sorted(z.namelist()) == sorted(names), "the bundle's members are not those of MANIFEST.json")
 digests = {}
 for m in manifest["members"]:
@@ -140,8 +157,9 @@ print(f"members      {len(digests)} as MANIFEST.json says")
 
 leaves = {}
 for name in names:
-    if name.startswith("proofs/") or name == "EXPORT.tlog-proof":
+    if name.startswith("proofs/") or name == "EXPORT.tlog-proof" or name in tails:
         index, *rest = receipt(name, z.read(name).decode())
+        must(index not in leaves and (name == "EXPORT.tlog-proof" or name[-23:] == f"{index:012}.tlog-proof"), name + ": another leaf's receipt")
         leaves[index] = rest
         if name == "EXPORT.tlog-proof":
             export = index
@@ -151,13 +169,15 @@ leaf, _, said = leaves[export]
 must(leaf[2] == 43 and said[1] == manifest["case_id"] and said[8] == sha(raw), "the log doesn't have the export of this MANIFEST.json")
 print(f"export       leaf {export}, {when(leaf[6])}")
 
-chains, keys = {}, {}
+chains, keys, last = {}, {}, {}
 for index, (leaf, leafhash, said) in leaves.items():
     if leaf[2] == 80 and said:  # a station's key: a DER public key, its SHA-256 as its name
         must(sha(said[2]) == said[1] and leaf[3] == sha(b"zz-subject\0key\0" + said[1].hex().encode())[:16], f"leaf {index}: not this key's")
         keys[leaf[3]] = said[2]
     if leaf[2] not in (1, 80, 81, 92):  # of keys and timestamps a bundle holds those that concern it
-        chains.setdefault(leaf[3], {})[leaf[4]] = (leaf, leafhash)
+        must(leaf[4] not in chains.setdefault(leaf[3], {}), f"leaf {index}: its chain has two of this number")
+        chains[leaf[3]][leaf[4]] = (leaf, leafhash)
+        last[leaf[3]] = max(last.get(leaf[3], (0, None, None)), (leaf[4], leaf[2], index))
 for subject, chain in chains.items():
     prev = bytes(32)
     for n in range(1, len(chain) + 1):
@@ -165,8 +185,18 @@ for subject, chain in chains.items():
         prev = chain[n][1]
 print(f"chains       {len(chains)} whole")
 
-for r in json.loads(z.read("evidence.json")):
+exhibits = json.loads(z.read("evidence.json"))
+subjects = {sha(b"zz-subject\0evidence\0" + r["id"].encode())[:16]: r for r in exhibits}
+for name in tails:
+    must(leaves[int(name[6:18])][0][3] in subjects, name + ": on no item's chain")
+for r in exhibits:
     who = f"evidence {r['number']} ({r['id']})"
+    if manifest["format"] == "zhizheng-bundle/v2":  # kind 15, with the digest of this very MANIFEST.json
+        _, kind, index = last.get(sha(b"zz-subject\0evidence\0" + r["id"].encode())[:16], (0, None, None))
+        must(kind == 15, who + ": its chain doesn't end with an export")
+        said = leaves[index][2]
+        must(said[1] == r["id"] and said[4] == manifest["case_id"] and said[7] == sha(raw), who + ": its chain ends with another export")
+        print(f"custody      {last[leaves[index][0][3]][0]} leaves up to this export, {who}")
     leaf, _, said = leaves[r["manifest_leaf"]]
     must(leaf[2] == 1 and said[1] == r["id"], who + ": no manifest")
     body, sig = cbor(said[2])
@@ -182,4 +212,6 @@ for r in json.loads(z.read("evidence.json")):
     must(r["manifest_leaf"] < r["seal_leaf"], who + ": sealed before its fingerprint was logged")
     must(digests[r["member"]] == r["sha256"], who + ": the file in the bundle is another one")
     print(f"sealed       {r['sha256']}  leaf {r['seal_leaf']}, {when(leaf[6])}, {r['member']}")
+if manifest["format"] == "zhizheng-bundle/v1":
+    print("custody      version 1: whether the items' chains went on isn't shown 旧版证据包：保管链末页之后是否还有，未证")
 print("all holds 全部成立")

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"zhizheng/evidence/chain"
+	"zhizheng/evidence/internal/db"
 	"zhizheng/internal/fault"
 	"zhizheng/internal/pg"
 )
@@ -26,7 +27,7 @@ const maxOpenRange = 8 << 20
 // viewWindow remembers which views were logged lately. It only ever saves leaves: forgetting (a restart) logs one more.
 type viewWindow struct {
 	mu    sync.Mutex
-	seen  map[string]time.Time
+	until map[string]time.Time // how long what was logged stands
 	turns [256]sync.Mutex
 }
 
@@ -40,45 +41,75 @@ func (w *viewWindow) turn(key string) *sync.Mutex {
 func (w *viewWindow) covers(key string, now time.Time) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	at, ok := w.seen[key]
-	return ok && now.Sub(at) < viewEvery
+	return now.Before(w.until[key])
 }
 
-func (w *viewWindow) add(key string, now time.Time) {
+func (w *viewWindow) add(key string, until time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.seen == nil || len(w.seen) > 10_000 {
-		w.seen = map[string]time.Time{}
+	if w.until == nil || len(w.until) > 10_000 {
+		w.until = map[string]time.Time{}
 	}
-	w.seen[key] = now
+	w.until[key] = until
+}
+
+// once logs, unless what was logged of the key still stands.
+func (w *viewWindow) once(key string, now, until time.Time, log func() error) error {
+	if w.covers(key, now) {
+		return nil
+	}
+	turn := w.turn(key)
+	turn.Lock()
+	defer turn.Unlock()
+	if w.covers(key, now) {
+		return nil
+	}
+	if err := log(); err != nil {
+		return fmt.Errorf("log the view: %w", err)
+	}
+	w.add(key, until)
+	return nil
 }
 
 // Viewed logs that somebody is given an item's content: KindViewed once a session and half hour, KindDownloaded each time. No bytes
 // may leave before it returns nil.
 func (k *Keeper) Viewed(ctx context.Context, eid ID, download bool, a Act) error {
-	now := k.now()
-	kind, key := chain.KindViewed, string(eid)+"\x00"+a.Actor+"\x00"+a.Session
 	if download {
-		kind = chain.KindDownloaded
-	} else {
-		if k.views.covers(key, now) {
+		if err := k.noted(ctx, eid, chain.KindDownloaded, a); err != nil {
+			return fmt.Errorf("log the download: %w", err)
+		}
+		return nil
+	}
+	now := k.now()
+	return k.views.once(string(eid)+"\x00"+a.Actor+"\x00"+a.Session, now, now.Add(viewEvery), func() error { return k.noted(ctx, eid, chain.KindViewed, a) })
+}
+
+// Glimpsed logs that somebody is shown an item's poster, which is a frame of it: KindGlimpsed once a person, item and day, and not on a day on
+// which the person was given its content before. The table is asked, so no restart and no other server counts a look anew. A list
+// asks for many at once: what comes together shares a commit.
+func (k *Keeper) Glimpsed(ctx context.Context, eid ID, a Act) error {
+	now := k.now()
+	tomorrow := NextDay(now)
+	return k.views.once("poster\x00"+string(eid)+"\x00"+a.Actor, now, tomorrow, func() error {
+		seen, err := db.New(k.pool).SeenSince(ctx, db.SeenSinceParams{EvidenceID: string(eid), At: tomorrow.Add(-24 * time.Hour), Actor: a.Actor})
+		if err != nil {
+			return pg.Away(err)
+		}
+		if seen {
 			return nil
 		}
-		turn := k.views.turn(key)
-		turn.Lock()
-		defer turn.Unlock()
-		if k.views.covers(key, now) {
-			return nil
-		}
-	}
-	err := k.log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error { return k.Note(ctx, tx, eid, kind, a) })
-	if err != nil {
-		return fmt.Errorf("log the view: %w", err)
-	}
-	if !download {
-		k.views.add(key, now)
-	}
-	return nil
+		return k.noted(ctx, eid, chain.KindGlimpsed, a)
+	})
+}
+
+// NextDay is when the county's next day begins.
+func NextDay(t time.Time) time.Time {
+	const east = 8 * time.Hour
+	return t.Add(east).UTC().Truncate(24 * time.Hour).Add(24*time.Hour - east)
+}
+
+func (k *Keeper) noted(ctx context.Context, eid ID, kind chain.Kind, a Act) error {
+	return k.log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error { return k.Note(ctx, tx, eid, kind, a) })
 }
 
 // Range is a part of a file.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"zhizheng/evidence"
 	"zhizheng/evidence/chain"
+	"zhizheng/internal/blob"
 	"zhizheng/internal/testcounty"
 )
 
@@ -233,6 +235,94 @@ func TestHowLongAViewStands(t *testing.T) {
 	}
 }
 
+// pictured seals an item and gives it a poster.
+func pictured(t *testing.T, c *testcounty.County, name string) evidence.ID {
+	t.Helper()
+	id := c.Seals(name, []byte(name))
+	key := "posters/" + string(id) + ".jpg"
+	_, err := c.Store.Put(t.Context(), key, []byte("a frame of "+name), blob.CreateOptions{ContentType: "image/jpeg"})
+	must(t, err)
+	must(t, c.Keeper.SetPoster(t.Context(), id, key))
+	return id
+}
+
+// A poster shows a scene: a person's first look at it in a day is in the log, whoever the person is. A list of many asks at once.
+func TestPostersAreViews(t *testing.T) {
+	c := testcounty.New(t)
+	var ids []evidence.ID
+	for i := range 50 {
+		ids = append(ids, pictured(t, c, fmt.Sprint(i, ".mp4")))
+	}
+	c.User("li", "officer", testcounty.Donghe)
+	c.User("qian", "leader")
+	list := func(b *testcounty.Browser) time.Duration {
+		t.Helper()
+		began := time.Now()
+		var wg sync.WaitGroup
+		for _, id := range ids {
+			wg.Go(func() {
+				a := b.Get("/api/v1/evidence/" + string(id) + "/poster")
+				if a.Status != 200 || !bytes.HasPrefix(a.Body, []byte("a frame of ")) || !slices.Contains(a.Header.Values("Vary"), "Cookie") {
+					t.Errorf("%d %v", a.Status, a.Header)
+				}
+			})
+		}
+		wg.Wait()
+		return time.Since(began)
+	}
+	views := func(want int) {
+		t.Helper()
+		for _, id := range ids {
+			if got := kinds(t, c, id)[chain.KindGlimpsed]; got != want {
+				t.Fatalf("%d views, want %d", got, want)
+			}
+		}
+	}
+	li, qian := c.SignedIn("li"), c.SignedIn("qian")
+	t.Logf("50 posters: %s", list(li))
+	views(1)
+	t.Logf("again: %s", list(li))
+	list(c.SignedIn("li")) // another session of the day
+	views(1)
+	list(qian)
+	views(2)
+	a := li.Get("/api/v1/evidence/" + string(ids[0]) + "/custody")
+	if !bytes.Contains(a.Body, []byte(`"kind_name":"glimpsed"`)) {
+		t.Errorf("custody: %s", a.Body)
+	}
+}
+
+// A look stands for the county's day, for whichever server is asked, and is part of a view of that day.
+func TestHowLongALookAtAPosterStands(t *testing.T) {
+	c := testcounty.New(t)
+	clock := time.Date(2026, 3, 1, 15, 59, 0, 0, time.UTC) // 23:59 in the county
+	now := func() time.Time { return clock }
+	k, other := evidence.NewKeeper(c.Pool, c.Log, c.Store, now), evidence.NewKeeper(c.Pool, c.Log, c.Store, now)
+	id, seen := c.Seals("a.mp4", []byte("a")), c.Seals("b.mp4", []byte("b"))
+	li := evidence.Act{Actor: "li", Session: "1"}
+	look := func(k *evidence.Keeper, id evidence.ID, leaves int) {
+		t.Helper()
+		must(t, k.Glimpsed(t.Context(), id, li))
+		if got := kinds(t, c, id)[chain.KindGlimpsed]; got != leaves {
+			t.Errorf("%d leaves, want %d", got, leaves)
+		}
+	}
+	look(k, id, 1)
+	look(k, id, 1)
+	look(other, id, 1)
+	clock = clock.Add(time.Minute)
+	look(other, id, 2)
+	look(k, id, 2)
+	clock = clock.Add(23*time.Hour + 59*time.Minute)
+	look(k, id, 2)
+	must(t, k.Viewed(t.Context(), seen, false, li))
+	look(k, seen, 0)
+	must(t, k.Viewed(t.Context(), id, false, li)) // a look is no view of the footage
+	if got := kinds(t, c, id)[chain.KindViewed]; got != 1 {
+		t.Errorf("%d leaves", got)
+	}
+}
+
 // Nobody is given bytes whose view couldn't be logged.
 func TestNoBytesWithoutALeaf(t *testing.T) {
 	c := testcounty.New(t)
@@ -241,13 +331,16 @@ func TestNoBytesWithoutALeaf(t *testing.T) {
 	c.User("li", "officer", testcounty.Donghe)
 	b := c.SignedIn("li")
 	owner := c.Owner()
-	if _, err := owner.Exec(t.Context(), `alter table custody add constraint nothing_more check (kind <> 13 and kind <> 14) not valid`); err != nil {
+	if _, err := owner.Exec(t.Context(), `alter table custody add constraint nothing_more check (kind not in (13, 14, 27)) not valid`); err != nil {
 		t.Fatal(err)
 	}
 	for _, q := range []string{"", "?download=true"} {
 		if a := b.Get(content(id) + q); a.Status < 500 || bytes.Contains(a.Body, body[:100]) {
 			t.Errorf("%q: %d, %d bytes", q, a.Status, len(a.Body))
 		}
+	}
+	if a := b.Get("/api/v1/evidence/" + string(pictured(t, c, "b.mp4")) + "/poster"); a.Status < 500 || bytes.Contains(a.Body, []byte("a frame")) {
+		t.Errorf("poster: %d", a.Status)
 	}
 	if _, err := owner.Exec(t.Context(), `alter table custody drop constraint nothing_more`); err != nil {
 		t.Fatal(err)

@@ -95,7 +95,9 @@ type Keeper struct {
 	store *blob.Store
 	now   func() time.Time
 	views viewWindow
+	holds holdTries
 
+	known   *pg.Lookup[Fingerprint, bool]
 	records *pg.Bulk[db.RegisterParams]
 	events  *pg.Bulk[db.CustodyRow]
 }
@@ -105,10 +107,12 @@ func NewKeeper(pool *pgxpool.Pool, log *evlog.Log, store *blob.Store, now func()
 	if now == nil {
 		now = time.Now
 	}
-	return &Keeper{pool: pool, log: log, store: store, now: now,
+	k := &Keeper{pool: pool, log: log, store: store, now: now,
 		records: pg.NewBulk(1, "register evidence", db.QueueEvidence),
 		events:  pg.NewBulk(2, "write custody event", db.QueueCustody),
 	}
+	k.known = pg.NewLookup(k.findKnown)
+	return k
 }
 
 // Register makes the record of a fingerprinted file in the caller's transaction, beside the manifest's leaf. Bytes that are known
@@ -131,20 +135,32 @@ func (k *Keeper) Register(ctx context.Context, tx *pg.Tx, r Registration) (rec R
 	return record(row), true, nil
 }
 
-// Known says whether bytes have a record. It is asked before a transaction, beside others, not within.
-func (k *Keeper) Known(ctx context.Context, sha256 [32]byte, size int64) (bool, error) {
-	_, err := db.New(k.pool).ByDigest(ctx, db.ByDigestParams{Sha256: sha256[:], Size: size})
-	if errors.Is(err, pgx.ErrNoRows) {
-		return false, nil
-	}
+// Fingerprint is what makes bytes the same evidence.
+type Fingerprint struct {
+	SHA256 [32]byte
+	Size   int64
+}
+
+// Known gives those of the fingerprints that have a record. It is asked before a transaction, in one query with whoever asks at the time.
+func (k *Keeper) Known(ctx context.Context, prints ...Fingerprint) (map[Fingerprint]bool, error) {
+	known, err := k.known.Find(ctx, prints...)
 	if err != nil {
-		return false, fmt.Errorf("find evidence by digest: %w", err)
+		return nil, fmt.Errorf("find evidence by digest: %w", err)
 	}
-	return true, nil
+	return known, nil
+}
+
+func (k *Keeper) findKnown(ctx context.Context, prints []Fingerprint) (map[Fingerprint]bool, error) {
+	var b pgx.Batch
+	found := map[Fingerprint]bool{}
+	for _, p := range prints {
+		db.QueueKnown(&b, p.SHA256[:], p.Size, func() { found[p] = true })
+	}
+	return found, k.pool.SendBatch(ctx, &b).Close()
 }
 
 // RegisterUnseen is Register for bytes that were not Known a moment ago: all of it is put off until the commit. Should the same bytes
-// have come by another way since, the commit fails with IsSeen, and Register is the way.
+// have come by another way since, the commit fails on their unique index, and Register is the way.
 func (k *Keeper) RegisterUnseen(tx *pg.Tx, r Registration) Record {
 	p := k.registration(r)
 	k.records.Add(tx, p)
@@ -153,11 +169,6 @@ func (k *Keeper) RegisterUnseen(tx *pg.Tx, r Registration) Record {
 		FileNameBytes: p.FileNameBytes, Size: p.Size, Sha256: p.Sha256, PartSize: p.PartSize, Composite: p.Composite, ManifestKey: p.ManifestKey,
 		ModifiedAt: p.ModifiedAt, RecordedAt: p.RecordedAt, RegisteredAt: p.RegisteredAt, ObjectKey: p.ObjectKey, Status: StatusPending,
 		HoldState: "none", Media: []byte("{}")})
-}
-
-// IsSeen reports whether RegisterUnseen came too late.
-func IsSeen(err error) bool {
-	return pg.IsUnique(err, "evidence_sha256_size_key") || pg.IsUnique(err, "evidence_manifest_key_key")
 }
 
 func (k *Keeper) registration(r Registration) db.RegisterParams {

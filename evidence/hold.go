@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -91,25 +93,59 @@ func (k *Keeper) LiftHold(ctx context.Context, tx *pg.Tx, eid ID, a Act) error {
 }
 
 // SettleHolds makes the store follow: the job that a hold's transaction enqueued calls it, and so does the server at start. It
-// answers how many items it settled. One that can't be settled doesn't keep the others waiting.
-func (k *Keeper) SettleHolds(ctx context.Context) (int, error) {
+// answers how many items it settled. One that can't be settled doesn't keep the others waiting. Items whose object the store doesn't
+// have are answered as missing, and tried again after a minute, two, four, at last once a day.
+func (k *Keeper) SettleHolds(ctx context.Context) (settled int, missing []ID, failed error) {
 	ids, err := db.New(k.pool).HoldsToSettle(ctx, 1000)
 	if err != nil {
-		return 0, fmt.Errorf("list holds: %w", err)
+		return 0, nil, fmt.Errorf("list holds: %w", err)
 	}
-	var settled int
-	var failed error
 	for _, eid := range ids {
-		if err := k.settleHold(ctx, ID(eid)); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("settle hold of %s: %w", eid, err))
-			if ctx.Err() != nil {
-				break
-			}
+		if !k.holds.due(ID(eid), k.now()) {
 			continue
 		}
-		settled++
+		err := k.settleHold(ctx, ID(eid))
+		switch {
+		case err == nil:
+			settled++
+		case fault.Is(err, fault.KindNotFound) && k.StoreAnswers(ctx) == nil:
+			k.holds.later(ID(eid), k.now())
+			missing = append(missing, ID(eid))
+		default:
+			failed = errors.Join(failed, fmt.Errorf("settle hold of %s: %w", eid, err))
+		}
+		if ctx.Err() != nil {
+			break
+		}
 	}
-	return settled, failed
+	return settled, missing, failed
+}
+
+// holdTries remembers which objects were missing. It only ever saves questions to the store: forgetting (a restart) asks once more.
+type holdTries struct {
+	mu  sync.Mutex
+	all map[ID]holdTry
+}
+
+type holdTry struct {
+	wait time.Duration
+	next time.Time
+}
+
+func (h *holdTries) due(eid ID, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !now.Before(h.all[eid].next)
+}
+
+func (h *holdTries) later(eid ID, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.all == nil {
+		h.all = map[ID]holdTry{}
+	}
+	wait := min(max(2*h.all[eid].wait, time.Minute), 24*time.Hour)
+	h.all[eid] = holdTry{wait, now.Add(wait)}
 }
 
 // settleHold keeps the row locked while it speaks to the store, so that a hold and its lifting can't cross. Crash after the store's

@@ -2,8 +2,11 @@ package evidence_test
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
+	"time"
 
+	"zhizheng/cases"
 	"zhizheng/evidence"
 	"zhizheng/evidence/chain"
 	"zhizheng/internal/testcounty"
@@ -35,7 +38,7 @@ func TestHoldOfACase(t *testing.T) {
 	}
 	settle := func() {
 		t.Helper()
-		_, err := c.Keeper.SettleHolds(t.Context())
+		_, _, err := c.Keeper.SettleHolds(t.Context())
 		must(t, err)
 	}
 	want(here, "pending", false)
@@ -91,31 +94,59 @@ func TestHoldOfACase(t *testing.T) {
 	want(free, "none", false)
 }
 
-// An item whose lock can't be set (here: its object is not where the record says) keeps no other waiting, and is tried again.
-func TestOneHoldThatFailsKeepsNoOtherWaiting(t *testing.T) {
+// An item whose object the store doesn't have keeps no other waiting, is asked for ever more rarely, and is one alarm that says whose it is.
+func TestHoldOfAMissingObject(t *testing.T) {
 	c := testcounty.New(t)
+	clock := time.Now()
+	k := evidence.NewKeeper(c.Pool, c.Log, c.Store, func() time.Time { return clock })
 	first, second := c.Seals("first.mp4", []byte("1")), c.Seals("second.mp4", []byte("2"))
-	c.Case(first, second)
+	caseID := c.Case(first, second)
 	key := func(sql string) {
 		t.Helper()
 		_, err := c.Owner().Exec(t.Context(), sql, string(first))
 		must(t, err)
 	}
-	key(`update evidence set object_key = object_key || '-gone' where id = $1`)
+	key(`update evidence set object_key = 'gone/' || object_key where id = $1`)
 	state := func(id evidence.ID) string {
 		t.Helper()
-		r, err := c.Keeper.Get(t.Context(), evidence.Scope{}, id)
+		r, err := k.Get(t.Context(), evidence.Scope{}, id)
 		must(t, err)
 		return r.HoldState
 	}
-	if n, err := c.Keeper.SettleHolds(t.Context()); n != 1 || err == nil {
-		t.Errorf("settled %d, %v", n, err)
+	settle := func(settled int, missing ...evidence.ID) {
+		t.Helper()
+		n, m, err := k.SettleHolds(t.Context())
+		must(t, err)
+		if n != settled || !slices.Equal(m, missing) {
+			t.Fatalf("settled %d, missing %v; want %d, %v", n, m, settled, missing)
+		}
 	}
+	settle(1, first)
 	if state(first) != "pending" || state(second) != "active" {
 		t.Fatalf("first %s, second %s", state(first), state(second))
 	}
-	key(`update evidence set object_key = replace(object_key, '-gone', '') where id = $1`)
-	if n, err := c.Keeper.SettleHolds(t.Context()); n != 1 || err != nil || state(first) != "active" {
-		t.Errorf("settled %d, %v; first %s", n, err, state(first))
+	wait := time.Minute
+	for range 13 {
+		clock = clock.Add(wait - time.Second)
+		settle(0)
+		clock = clock.Add(time.Second)
+		settle(0, first)
+		wait = min(2*wait, 24*time.Hour)
+	}
+	worker := cases.NewHoldWorker(evidence.NewKeeper(c.Pool, c.Log, c.Store, nil), c.Audit.HoldMissing)
+	for range 2 {
+		must(t, worker.Work(t.Context(), nil))
+	}
+	must(t, c.Audit.HoldMissing(t.Context(), first)) // another server finds the same
+	alarms, _, err := c.Audit.Alarms(t.Context(), []string{testcounty.Donghe}, true, "", 10)
+	must(t, err)
+	if len(alarms) != 1 || alarms[0].Kind != "missing" || alarms[0].EvidenceID != string(first) || alarms[0].Township != testcounty.Donghe || !slices.Equal(alarms[0].CaseIDs, []string{caseID}) {
+		t.Fatalf("%+v", alarms)
+	}
+	key(`update evidence set object_key = replace(object_key, 'gone/', '') where id = $1`)
+	clock = clock.Add(wait)
+	settle(1)
+	if state(first) != "active" {
+		t.Errorf("first %s", state(first))
 	}
 }

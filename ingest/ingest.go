@@ -2,8 +2,9 @@
 // the log before its manifest is answered, that a file is sealed once however often and by whomever it is sent, and only after the
 // store has shown that it holds the bytes the manifest named. It never sees footage itself: bytes go from the station to the store.
 //
-// Read submit.go for manifests, upload.go for what is missing, seal.go for the end, station.go for who may speak; track.go, states.go and
-// chains.go for what a key's own chain shows; events.go for what officers and stations report besides, live.go for how a docking goes.
+// Read submit.go for manifests, upload.go for what is missing, seal.go for the end, station.go for who may speak; track.go and states.go
+// for what a key's own chain shows, chains.go for the report on it, completeness.go for one record's place in it; events.go for what
+// officers and stations report besides, live.go for how a docking goes.
 package ingest
 
 import (

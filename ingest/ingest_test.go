@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +25,7 @@ import (
 	"zhizheng/evidence/chain"
 	"zhizheng/evidence/evlog"
 	"zhizheng/evidence/evlog/evlogtest"
+	"zhizheng/evidence/evlog/signer"
 	"zhizheng/ingest"
 	"zhizheng/ingest/manifest"
 	"zhizheng/internal/blob"
@@ -56,14 +58,19 @@ func newCounty(t *testing.T) *county {
 	c.Service = c.server()
 	dir := filepath.Join(t.TempDir(), "station")
 	must(t, c.WriteIdentity(t.Context(), dir, "http://127.0.0.1:1", "ST-01", "510821100", "示例", "test"))
+	c.key = stationKey(t, dir)
+	c.station = ingest.Station{ID: "ST-01", Township: "510821100", KeyID: c.keyID()}
+	return c
+}
+
+func stationKey(t *testing.T, dir string) ed25519.PrivateKey {
+	t.Helper()
 	b, err := os.ReadFile(filepath.Join(dir, "key.pem"))
 	must(t, err)
 	block, _ := pem.Decode(b)
 	k, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	must(t, err)
-	c.key = k.(ed25519.PrivateKey)
-	c.station = ingest.Station{ID: "ST-01", Township: "510821100", KeyID: c.keyID()}
-	return c
+	return k.(ed25519.PrivateKey)
 }
 
 // server is one more server process on the same database and store.
@@ -366,5 +373,115 @@ func TestTokens(t *testing.T) {
 	must(t, c.Revoke(t.Context(), c.keyID(), "test", "遗失"))
 	if _, err := c.AuthenticateStation(t.Context(), token(func(*jwt.RegisteredClaims, *jwt.Token) {})); !fault.Is(err, fault.KindUnauthorized) {
 		t.Errorf("revoked: %v", err)
+	}
+}
+
+// Two servers, each with a log of its own on the one database, both look for bytes before either has registered them: at the same moment
+// from two stations, and the same manifest by two ways. There is one record, and each caller hears what became of it.
+func TestSameBytesOnTwoServersAtOnce(t *testing.T) {
+	c := newCounty(t)
+	sign, err := signer.Open(t.Context(), t.TempDir(), "test.zhizheng.local/log")
+	must(t, err)
+	log, err := evlog.New(c.pool, evlog.Options{Signer: sign, Logger: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	t.Cleanup(func() { must(t, log.Close()) })
+	other := &county{Service: c.server(), t: t, pool: c.pool, log: log}
+	dir := filepath.Join(t.TempDir(), "station")
+	must(t, c.WriteIdentity(t.Context(), dir, "http://127.0.0.1:1", "ST-02", "510821100", "示例", "test"))
+	other.key = stationKey(t, dir)
+	other.station = ingest.Station{ID: "ST-02", Township: "510821100", KeyID: other.keyID()}
+	other.Log, other.Evidence = log, evidence.NewKeeper(c.pool, log, c.store, nil)
+
+	// The lookup of the recorder comes after that of the bytes: there they wait for each other, once a round.
+	var met sync.WaitGroup
+	meet := func(s *ingest.Service) (again func()) {
+		var once sync.Once
+		s.Recorder = func(context.Context, string) (string, error) {
+			once.Do(func() { met.Done(); met.Wait() })
+			return "", nil
+		}
+		return func() { once = sync.Once{} }
+	}
+	resets := []func(){meet(c.Service), meet(other.Service)}
+	atOnce := func(raws ...[]byte) [2]ingest.ManifestResult {
+		met.Add(2)
+		var out [2]ingest.ManifestResult
+		var wg sync.WaitGroup
+		for i, s := range []*county{c, other} {
+			resets[i]()
+			wg.Go(func() {
+				testenv.Eventually(t, 20*time.Second, func() bool {
+					r, err := s.SubmitManifests(t.Context(), s.station, raws[i:i+1])
+					if err == nil {
+						out[i] = r[0]
+					} else if !fault.Is(err, fault.KindUnavailable) { // else it was told to come back
+						t.Error(err)
+					}
+					return err == nil || t.Failed()
+				})
+			})
+		}
+		wg.Wait()
+		return out
+	}
+	const rounds = 30
+	for i := range rounds {
+		m, _ := c.clip("a.mp4", []byte{byte(i)})
+		m.Recorder = "R1"
+		theirs := m
+		theirs.KeyID = other.keyID()
+		mine, second := c.next(m), other.next(theirs)
+		r := atOnce(mine, second)
+		if r[0].EvidenceID == "" || r[0].EvidenceID != r[1].EvidenceID || r[0].LeafIndex == r[1].LeafIndex {
+			t.Fatalf("two stations: %+v", r)
+		}
+		if got := []string{r[0].Status, r[1].Status}; !slices.Contains(got, ingest.Accepted) || !slices.Contains(got, ingest.Duplicate) {
+			t.Fatalf("two stations: %v", got)
+		}
+		if again := atOnce(mine, second); again != r {
+			t.Fatalf("sent again: %+v, first %+v", again, r)
+		}
+		m, _ = c.clip("b.mp4", []byte{byte(i), 0})
+		m.Recorder = "R1"
+		same := c.next(m)
+		if r := atOnce(same, same); r[0].Status != ingest.Accepted || r[0].EvidenceID == "" || r[0] != r[1] {
+			t.Fatalf("one manifest by two ways: %+v", r)
+		}
+	}
+	c.counts(2*rounds, 3*rounds)
+}
+
+// The same bytes more than once in one submission, under names of their own, with company.
+func TestSameBytesTwiceInASubmission(t *testing.T) {
+	c := newCounty(t)
+	a, _ := c.clip("a.mp4", []byte("a"))
+	b, _ := c.clip("b.mp4", []byte("b"))
+	copied, _ := c.clip("copy of a.mp4", []byte("a"))
+	raws := [][]byte{c.next(a), c.next(b), c.next(copied), c.next(a)}
+	r := c.submit(raws...)
+	for i, want := range []string{ingest.Accepted, ingest.Accepted, ingest.Duplicate, ingest.Duplicate} {
+		if r[i].Status != want || i > 1 && r[i].EvidenceID != r[0].EvidenceID || i > 0 && r[i].LeafIndex <= r[i-1].LeafIndex {
+			t.Fatalf("manifest %d: %+v", i, r)
+		}
+	}
+	if again := c.submit(raws...); !slices.Equal(again, r) {
+		t.Fatalf("sent again: %+v, first %+v", again, r)
+	}
+	c.counts(2, 4)
+}
+
+// counts says how many records there are, each with its one custody event, and how many manifests, each with its one leaf.
+func (c *county) counts(records, manifests int) {
+	c.t.Helper()
+	var got [4]int
+	must(c.t, c.pool.QueryRow(c.t.Context(), `select (select count(*) from evidence), (select count(*) from custody), (select count(*) from manifest m
+		join evidence e on e.id = m.evidence_id), (select count(*) from log_entry where key like 'manifest/%')`).Scan(&got[0], &got[1], &got[2], &got[3]))
+	if want := [4]int{records, records, manifests, manifests}; got != want {
+		c.t.Fatalf("records, custody events, manifests, their leaves: %v, not %v", got, want)
+	}
+	rep, err := c.log.Audit(c.t.Context())
+	must(c.t, err)
+	if len(rep.Findings) > 0 {
+		c.t.Fatalf("the log doesn't hold: %v", rep.Findings)
 	}
 }

@@ -72,6 +72,9 @@ func (s *Service) SubmitManifests(ctx context.Context, st Station, raws [][]byte
 	if len(all) == 0 {
 		return out, nil
 	}
+	if err := s.lookForBytes(ctx, all); err != nil {
+		return nil, err
+	}
 	err := s.Log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error {
 		for _, p := range all {
 			if err := s.take(ctx, tx, st, p, &out[p.at]); err != nil {
@@ -94,10 +97,29 @@ func (s *Service) SubmitManifests(ctx context.Context, st Station, raws [][]byte
 	return out, nil
 }
 
+// lookForBytes finds out which manifests' bytes may have a record when they are taken.
+func (s *Service) lookForBytes(ctx context.Context, all []*prepared) error {
+	prints := make([]evidence.Fingerprint, len(all))
+	times := map[evidence.Fingerprint]int{}
+	for i, p := range all {
+		prints[i] = p.fingerprint()
+		times[prints[i]]++
+	}
+	known, err := s.Evidence.Known(ctx, prints...)
+	if err != nil {
+		return err
+	}
+	for i, p := range all {
+		p.seen = known[prints[i]] || times[prints[i]] > 1 // of several, one registers, and the others have to find what it did
+	}
+	return nil
+}
+
 // oneByOne takes the manifests of a batch that failed. One that can't be taken whatever is tried must not hold up the rest of a card
-// for ever: its bytes are kept and it is refused.
+// for ever: its bytes are kept and it is refused. Bytes that came by another way at the same moment are a cause too: now they are seen.
 func (s *Service) oneByOne(ctx context.Context, st Station, all []*prepared, out []ManifestResult) error {
 	for _, p := range all {
+		p.seen = true // or not: then it registers them all the same
 		err := s.Log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error { return s.take(ctx, tx, st, p, &out[p.at]) })
 		if err == nil {
 			continue
@@ -127,9 +149,14 @@ type prepared struct {
 	key    *db.KeyRow
 	device string
 	logKey string
+	seen   bool // its bytes may have a record
 
 	at      int // place in the batch
 	refused bool
+}
+
+func (p *prepared) fingerprint() evidence.Fingerprint {
+	return evidence.Fingerprint{SHA256: [32]byte(p.SHA256), Size: p.Size}
 }
 
 // keyCache looks each key up once a batch.
@@ -203,24 +230,24 @@ func (s *Service) take(ctx context.Context, tx *pg.Tx, st Station, p *prepared, 
 	case !errors.Is(err, pgx.ErrNoRows):
 		return fmt.Errorf("look up manifest: %w", err)
 	}
-	rec, existing, err := s.Evidence.Register(ctx, tx, s.registration(st, p))
+	rec, existing, err := s.register(ctx, tx, st, p)
 	if err != nil {
 		return err
 	}
-	n, err := q.AddManifest(ctx, db.AddManifestParams{KeyID: p.KeyID, Epoch: int64(p.Epoch), Counter: int64(p.Counter), Hash: p.Hash[:],
+	place, err := db.AddToChain(ctx, tx, db.AddManifestParams{KeyID: p.KeyID, Epoch: int64(p.Epoch), Counter: int64(p.Counter), Hash: p.Hash[:],
 		Prev: append([]byte{}, p.Prev...), EvidenceID: string(rec.ID), LogKey: p.logKey, ReceivedAt: s.Now().UTC(), Recorder: p.Recorder,
 		SignedMs: &p.At, MonotonicMs: &p.Monotonic, Checkpoint: append([]byte{}, p.Checkpoint...)})
 	if err != nil {
 		return fmt.Errorf("add manifest: %w", err)
 	}
-	if n == 0 { // another server took the same counter between our look and our insert
+	if place.Taken { // another server took the same counter between our look and our insert
 		return fault.Unavailable(time.Second, "同一清单正在处理，请重试")
 	}
 	p.answer(rec, res)
 	if err := s.logManifest(tx, p, rec, existing); err != nil {
 		return err
 	}
-	return s.track(ctx, tx, p)
+	return s.track(ctx, tx, p, place)
 }
 
 // again answers a manifest that was taken before as it was answered then.
@@ -242,6 +269,15 @@ func (p *prepared) answer(rec evidence.Record, res *ManifestResult) {
 	if rec.ManifestKey == p.logKey {
 		res.Status = Accepted
 	}
+}
+
+// register gives the record of a manifest's bytes, and whether it was there. The record of unseen bytes is written with the commit, which
+// costs no round trip, and fails it if they have come by another way since.
+func (s *Service) register(ctx context.Context, tx *pg.Tx, st Station, p *prepared) (rec evidence.Record, existing bool, err error) {
+	if p.seen {
+		return s.Evidence.Register(ctx, tx, s.registration(st, p))
+	}
+	return s.Evidence.RegisterUnseen(tx, s.registration(st, p)), false, nil
 }
 
 func (s *Service) registration(st Station, p *prepared) evidence.Registration {
@@ -289,7 +325,7 @@ func (s *Service) equivocation(ctx context.Context, tx *pg.Tx, st Station, p *pr
 		return err
 	}
 	s.Logger.WarnContext(ctx, "two manifests for one counter", "key", hex.EncodeToString(p.KeyID), "epoch", p.Epoch, "counter", p.Counter)
-	rec, existing, err := s.Evidence.Register(ctx, tx, s.registration(st, p))
+	rec, existing, err := s.register(ctx, tx, st, p)
 	if err != nil {
 		return err
 	}
@@ -306,15 +342,19 @@ func (s *Service) equivocation(ctx context.Context, tx *pg.Tx, st Station, p *pr
 }
 
 func (s *Service) leafIndexes(ctx context.Context, all []*prepared, out []ManifestResult) error {
+	var keys []string
+	var at []int
 	for _, p := range all {
-		if p.refused {
-			continue
+		if !p.refused {
+			keys, at = append(keys, p.logKey), append(at, p.at)
 		}
-		leaf, err := s.Log.ByKey(ctx, p.logKey)
-		if err != nil {
-			return fmt.Errorf("find manifest's leaf: %w", err)
-		}
-		out[p.at].LeafIndex = leaf.Seq
+	}
+	seqs, err := s.Log.Indexes(ctx, keys)
+	if err != nil {
+		return fmt.Errorf("find manifests' leaves: %w", err)
+	}
+	for i, seq := range seqs {
+		out[at[i]].LeafIndex = seq
 	}
 	return nil
 }

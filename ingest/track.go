@@ -18,13 +18,9 @@ import (
 // track keeps the epoch's account: every counter up to its top either has a manifest or lies in exactly one gap. It looks at the two
 // neighbours only, so a chain of any length costs the same. It runs in the transaction that takes the manifest: crash before the commit
 // and neither is there.
-func (s *Service) track(ctx context.Context, tx *pg.Tx, p *prepared) error {
+func (s *Service) track(ctx context.Context, tx *pg.Tx, p *prepared, at db.Place) error {
 	q := db.New(tx)
-	epoch, counter := int64(p.Epoch), int64(p.Counter)
-	e, err := q.LockEpoch(ctx, db.LockEpochParams{KeyID: p.KeyID, Epoch: epoch})
-	if err != nil {
-		return fmt.Errorf("lock epoch of a chain: %w", err)
-	}
+	epoch, counter, e := int64(p.Epoch), int64(p.Counter), at.Epoch
 	now := s.Now().UTC()
 	switch {
 	case counter <= e.Top: // late: it closes its part of a gap
@@ -36,15 +32,11 @@ func (s *Service) track(ctx context.Context, tx *pg.Tx, p *prepared) error {
 			return err
 		}
 	}
-	err = q.SetEpoch(ctx, db.SetEpochParams{KeyID: p.KeyID, Epoch: epoch, Top: max(e.Top, counter), Arrived: 1, SignedMs: &p.At})
+	err := q.SetEpoch(ctx, db.SetEpochParams{KeyID: p.KeyID, Epoch: epoch, Top: max(e.Top, counter), Arrived: 1, SignedMs: &p.At})
 	if err != nil {
 		return fmt.Errorf("set epoch of a chain: %w", err)
 	}
-	odd, err := s.compare(ctx, q, p, e.Arrived == 0)
-	if err != nil {
-		return err
-	}
-	return s.alarm(ctx, tx, p.KeyID, odd)
+	return s.alarm(ctx, tx, p.KeyID, s.compare(p, at))
 }
 
 func (s *Service) openGap(ctx context.Context, q *db.Queries, keyID []byte, epoch, first, last int64) error {
@@ -56,37 +48,25 @@ func (s *Service) openGap(ctx context.Context, q *db.Queries, keyID []byte, epoc
 }
 
 // compare holds a manifest against what is there: the manifests before and after it, states that name it, other epochs.
-func (s *Service) compare(ctx context.Context, q *db.Queries, p *prepared, fresh bool) ([]manifest.Odd, error) {
+func (s *Service) compare(p *prepared, at db.Place) []manifest.Odd {
 	var odd []manifest.Odd
 	l := p.Link(s.Now().UnixMilli())
 	if o, ahead := manifest.Ahead(l); ahead {
 		odd = append(odd, o)
 	}
-	near, err := q.Neighbours(ctx, db.NeighboursParams{KeyID: p.KeyID, Epoch: int64(p.Epoch), Counter: int64(p.Counter)})
-	if err != nil {
-		return nil, fmt.Errorf("look up neighbours: %w", err)
-	}
-	for _, n := range near {
+	for _, n := range at.Near {
 		if n.Counter < int64(p.Counter) {
 			odd = append(odd, manifest.Between(linkOf(n), l)...)
 		} else {
 			odd = append(odd, manifest.Between(l, linkOf(n))...)
 		}
 	}
-	states, err := q.StatesAt(ctx, db.StatesAtParams{KeyID: p.KeyID, Epoch: int64(p.Epoch), Counter: int64(p.Counter)})
-	if err != nil {
-		return nil, fmt.Errorf("look up states: %w", err)
-	}
-	for _, st := range states {
+	for _, st := range at.States {
 		if !bytes.Equal(st.Hash, p.Hash[:]) {
 			odd = append(odd, manifest.Odd{What: manifest.StateFork, Range: manifest.Range{Epoch: p.Epoch, First: p.Counter, Last: p.Counter}})
 		}
 	}
-	others, err := q.OtherEpochs(ctx, db.OtherEpochsParams{KeyID: p.KeyID, Epoch: int64(p.Epoch)})
-	if err != nil {
-		return nil, fmt.Errorf("look up epochs: %w", err)
-	}
-	return append(odd, epochs(l, others, fresh)...), nil
+	return append(odd, epochs(l, at.Others, at.Epoch.Arrived == 0)...)
 }
 
 // epochs compares a manifest with the key's other epochs.

@@ -35,13 +35,29 @@ func TestVerdictByHand(t *testing.T) {
 		}
 		return code, string(out)
 	}
-	if code, said := byHand(e.key, e.bundle); code != 0 || !strings.Contains(said, "all holds") {
+	if code, said := byHand(e.key, e.bundle); code != 0 || !strings.Contains(said, "all holds") || strings.Count(said, "up to this export") != 4 {
 		t.Fatalf("exit %d: %s", code, said)
+	}
+	old := unpackOf(t, "v1")
+	if code, said := byHand(old.key, old.bundle); code != 0 || !strings.Contains(said, "version 1") {
+		t.Errorf("version 1: exit %d: %s", code, said)
 	}
 	_, other, err := note.GenerateKey(rand.Reader, "test.zhizheng.local/log")
 	must(t, err)
 	if code, said := byHand(e.put("other.vkey", []byte(other+"\n")), e.bundle); code == 0 {
 		t.Errorf("another key: %s", said)
+	}
+	key, err := os.ReadFile(e.key)
+	must(t, err)
+	if code, said := byHand(e.put("both.vkey", []byte(other+"\n"+string(key))), e.bundle); code != 0 {
+		t.Errorf("two keys of which one signed: %s", said)
+	}
+	_, elsewhere, err := note.GenerateKey(rand.Reader, "elsewhere.example/log")
+	must(t, err)
+	for what, keys := range map[string]string{"a key of another log beside it": string(key) + elsewhere + "\n", "no key": "\n", "a bit of its key": strings.Replace(string(key), "+A", "+B", 1)} {
+		if code, said := byHand(e.put("bad.vkey", []byte(keys)), e.bundle); code == 0 {
+			t.Errorf("%s: %s", what, said)
+		}
 	}
 	all, err := os.ReadFile(e.bundle)
 	must(t, err)

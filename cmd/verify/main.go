@@ -1,4 +1,4 @@
-// Command zhizheng-verify checks receipts and court bundles offline: no network, no database, and no trust in anything but the key
+// Command zhizheng-verify checks receipts, court bundles and copies of the whole log offline: no network, no database, and no trust in anything but the key
 // it is given with --trust. It ends with 0 when all holds, 1 when something doesn't (each named in a line), 2 when nothing could be
 // decided: no key was given, or what was given can't be read.
 package main
@@ -38,14 +38,15 @@ type cli struct {
 	QR      string           `help:"打印文书上二维码的文字，与证据包比对。 Text of a printed document's QR code, compared with the bundle." name:"qr" placeholder:"TEXT"`
 	JSON    bool             `help:"以 JSON 输出。 Report as JSON." name:"json"`
 	Version kong.VersionFlag `help:"打印版本。" short:"V"`
-	Subject string           `arg:"" name:"bundle-or-receipt" help:"证据包（zip）或回执（.tlog-proof）。" type:"existingfile"`
+	Since   []string         `help:"以前留存的存证点文件，可多次给出：证明整个日志的副本是它的延续。 Checkpoint kept earlier, which the copy of a whole log has to continue." type:"existingfile" sep:"none" placeholder:"FILE"`
+	Subject string           `arg:"" name:"bundle-receipt-or-log" help:"证据包（zip）、回执（.tlog-proof），或装有整个日志副本的文件夹。" type:"existingpath"`
 	stampFlags
 }
 
 func main() {
 	var c cli
 	k, err := kong.New(&c, kong.Name("zhizheng-verify"), kong.Vars{"version": version.String()},
-		kong.Description("离线核验执证的证据包与回执。退出码：0 全部成立；1 有不成立之处；2 未给出可信公钥（--trust），或给出的文件无法读取，未作判断。"),
+		kong.Description("离线核验执证的证据包、回执与整个日志的副本。退出码：0 全部成立；1 有不成立之处；2 未给出可信公钥（--trust），或给出的文件无法读取，未作判断。"),
 		kong.Exit(func(code int) {
 			if code != 0 {
 				code = undecided
@@ -79,6 +80,12 @@ func (c *cli) run(out io.Writer) (int, error) {
 	trust, err := c.trusted()
 	if err != nil {
 		return undecided, err
+	}
+	if info.IsDir() {
+		return c.wholeLog(out, trust)
+	}
+	if len(c.Since) > 0 {
+		return undecided, errors.New("--since 只用于整个日志的副本。 --since goes with the copy of a whole log.")
 	}
 	head := make([]byte, len(chain.ReceiptHeader))
 	n, err := f.ReadAt(head, 0)
@@ -143,16 +150,21 @@ func (c *cli) bundle(out io.Writer, f io.ReaderAt, size int64, trust *chain.Poli
 	} else {
 		printReport(out, rep)
 	}
+	return c.verdict(out, trusted, len(rep.Failures) == 0, *trust)
+}
+
+// verdict says the last word.
+func (c *cli) verdict(out io.Writer, trusted, all bool, trust chain.Policy) (int, error) {
 	switch {
 	case !trusted:
 		what := "仅自洽"
-		if len(rep.Failures) > 0 {
+		if !all {
 			what = "连自洽也不成立"
 		}
 		say(c.JSON, out, "\n%s：没有给出可信公钥（--trust），未作判断。签名公钥为 %s，请与公布的公钥比对。\nNothing decided without --trust; compare this key with the published one.",
 			what, fingerprint(trust.Logs[0].VKey))
 		return undecided, nil
-	case len(rep.Failures) > 0:
+	case !all:
 		return fails, nil
 	}
 	say(c.JSON, out, "\n核验通过：全部成立。 All holds.")

@@ -79,8 +79,13 @@ type exhibit struct {
 
 func unpack(t *testing.T) exhibit {
 	t.Helper()
-	v1 := filepath.Join("..", "..", "evidence", "bundle", "testdata", "v1")
-	e := exhibit{t: t, dir: t.TempDir(), bundle: filepath.Join(v1, "bundle.zip"), key: filepath.Join(v1, "log.vkey")}
+	return unpackOf(t, "v2")
+}
+
+func unpackOf(t *testing.T, version string) exhibit {
+	t.Helper()
+	dir := filepath.Join("..", "..", "evidence", "bundle", "testdata", version)
+	e := exhibit{t: t, dir: t.TempDir(), bundle: filepath.Join(dir, "bundle.zip"), key: filepath.Join(dir, "log.vkey")}
 	var records []bundle.Record
 	must(t, json.Unmarshal(e.member(bundle.EvidenceName), &records))
 	e.sealed = fmt.Sprintf("proofs/%012d.tlog-proof", records[0].SealLeaf)
@@ -124,7 +129,9 @@ func (e exhibit) spoilt(path string, part []byte) string {
 
 func TestBundleFromTheCommandLine(t *testing.T) {
 	e := unpack(t)
-	run(t, "--trust", e.key, e.bundle).wants(t, 0, "核验通过", "All holds", "示例 片段 (1).mp4")
+	run(t, "--trust", e.key, e.bundle).wants(t, 0, "核验通过", "All holds", "示例 片段 (1).mp4", "4 份证据的保管链到本次导出为止")
+	old := unpackOf(t, "v1")
+	run(t, "--trust", old.key, old.bundle).wants(t, 0, "All holds", "旧版证据包")
 	file, err := os.ReadFile(e.file)
 	must(t, err)
 	bad := run(t, "--trust", e.key, e.spoilt(e.bundle, file))

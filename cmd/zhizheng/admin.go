@@ -56,7 +56,7 @@ func (c *probeCmd) Run(ctx context.Context) error {
 type auditCmd struct {
 	Log    auditLogCmd    `cmd:"" default:"withargs" help:"从字节重算整个日志：叶子、链、树、检查点。"`
 	Reread auditRereadCmd `cmd:"" help:"重读全部影像并与封存时的摘要比对。"`
-	Drill  auditDrillCmd  `cmd:"" help:"自证演练：在副本上篡改十种，看能否逐一发现。"`
+	Drill  auditDrillCmd  `cmd:"" help:"自证演练：在副本上篡改十一种，看能否逐一发现。"`
 }
 
 // auditDrillCmd tampers with a copy. Beside a running server that one has the store: then the log's ways are tried, footage and bundle not.

@@ -23,6 +23,7 @@ type logCmd struct {
 	Status     logStatusCmd     `cmd:"" help:"日志的大小、存证点、锁定副本、公钥与停止原因。"`
 	Erase      logEraseCmd      `cmd:"" help:"删除册页的内容（盐与载荷），并记入日志；册页与证明不变。"`
 	Checkpoint logCheckpointCmd `cmd:"" help:"打印数据库与锁定副本所知的最新存证点（签名文本），供签名进程找回记忆。须先停止平台。"`
+	Export     logExportCmd     `cmd:"" help:"把整个日志导出到文件夹（C2SP tlog-tiles），供任何人用 zhizheng-verify 离线核验；再次运行只补新的。"`
 	Recover    logRecoverCmd    `cmd:"" help:"数据库恢复到旧状态后，从锁定副本补回已签发的册页。须先停止平台。"`
 }
 
@@ -72,6 +73,31 @@ func (c *logEraseCmd) Run(ctx context.Context) error {
 			return err
 		}
 		fmt.Printf("已删除 %d 条册页的内容；册页与证明不变，删除已记入日志\n", n)
+		return nil
+	})
+}
+
+type logExportCmd struct {
+	serviceConfig
+	Dir      string `arg:"" help:"副本的文件夹，不存在时新建。" type:"path"`
+	Payloads bool   `help:"连同册页的内容（盐与载荷）导出。内容不公开，请妥善保管；日志中已删除的内容，再次导出时也从副本删除。"`
+}
+
+// Run of `zhizheng log export`.
+func (c *logExportCmd) Run(ctx context.Context) error {
+	return c.withLog(ctx, func(_ *pgxpool.Pool, log *evlog.Log) error {
+		if err := log.UseLoggedWitnesses(ctx); err != nil {
+			return err
+		}
+		x, err := log.Export(ctx, c.Dir, c.Payloads)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("副本 %d 条，新增 %d 条，写入 %d 个文件\n", x.Size, x.Size-x.Had, x.Files)
+		if x.Erased > 0 {
+			fmt.Printf("其中 %d 个内容文件因日志中有删除而改写\n", x.Erased)
+		}
+		fmt.Printf("核验：zhizheng-verify --trust 公钥文件 %s\n", c.Dir)
 		return nil
 	})
 }

@@ -97,7 +97,7 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	pl.devices = devices.New(pl.pool, devices.Options{Logger: logger})
 	pl.budget = budget.New(pl.pool, pl.log, pl.devices, nil)
 	workers := river.NewWorkers()
-	river.AddWorker(workers, cases.NewHoldWorker(pl.evidence))
+	river.AddWorker(workers, cases.NewHoldWorker(pl.evidence, func(ctx context.Context, eid evidence.ID) error { return pl.audit.HoldMissing(ctx, eid) }))
 	media.Register(workers, media.FromKeeper(pl.evidence, svc.store, logger))
 	pl.jobs, err = river.NewClient(riverpgxv5.New(pl.pool), &river.Config{
 		Queues:       map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}, media.Queue: {MaxWorkers: 1}},

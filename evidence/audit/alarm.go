@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"zhizheng/evidence"
 	"zhizheng/evidence/audit/internal/db"
 	"zhizheng/internal/fault"
 	"zhizheng/internal/id"
@@ -46,6 +47,21 @@ func (s *Service) alarm(ctx context.Context, q *db.Queries, p db.AddAlarmParams)
 // Raise raises an alarm in the caller's transaction for a kind of run that another package works: about says what it concerns.
 func (s *Service) Raise(ctx context.Context, tx *pg.Tx, kind, about, runID, text string) error {
 	return s.alarm(ctx, db.New(tx), db.AddAlarmParams{ID: id.New(), At: s.Now().UTC(), Kind: kind, About: about, RunID: runID, Text: text})
+}
+
+// HoldMissing raises an alarm about an item that can't be locked because the store doesn't have its object, unless one is open that says
+// it is missing.
+func (s *Service) HoldMissing(ctx context.Context, eid evidence.ID) error {
+	rec, err := s.Evidence.Get(ctx, evidence.Scope{}, eid)
+	if err != nil {
+		return err
+	}
+	cases, err := s.CasesOf(ctx, string(eid))
+	if err != nil {
+		return fmt.Errorf("cases of %s: %w", eid, err)
+	}
+	return s.alarm(ctx, s.q, db.AddAlarmParams{ID: id.New(), At: s.Now().UTC(), Kind: "missing", About: string(eid), EvidenceID: string(eid), Township: rec.Township,
+		CaseIds: cases, Text: "存储里没有这份影像的对象，保全锁无法设置或解除"})
 }
 
 // Alarms lists them, newest first: those of the townships (nil: all) and those about no township.

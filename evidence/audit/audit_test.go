@@ -188,7 +188,7 @@ func TestDamageIsFoundAndNamed(t *testing.T) {
 	}
 
 	// The hold that the case has set is settled at the store, damaged or not.
-	if _, err := c.Keeper.SettleHolds(t.Context()); err != nil {
+	if _, _, err := c.Keeper.SettleHolds(t.Context()); err != nil {
 		t.Errorf("settle holds: %v", err)
 	}
 	if r := record(t, c, ids["flipped"]); r.HoldState != "active" {

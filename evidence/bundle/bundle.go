@@ -5,7 +5,7 @@
 //
 // Members, in this order:
 //
-//	MANIFEST.json         size and SHA-256 of every other member but the last; its own digest is what the export's leaf commits to
+//	MANIFEST.json         size and SHA-256 of every other member up to EXPORT.tlog-proof; its own digest is what the export's leaf commits to
 //	index.html            for people
 //	case.json             the case as recorded
 //	evidence.json         the records: id, name, size, digests, which member holds the bytes
@@ -17,9 +17,11 @@
 //	proofs/N.tlog-proof   a C2SP receipt for each leaf: the items' chains, the case's chain, manifests, enrolments of keys
 //	timestamps/N.consistency  that what the token of leaf N stamped is the past of the tree of proofs/
 //	EXPORT.tlog-proof     the receipt of the export itself
+//	tails/N.tlog-proof    receipts of what the items' chains held since, each up to its own leaf of this export (tail.go). They are
+//	                      younger than the manifest, which can't list them: they prove themselves. Bundles of version 1 have none
 //
-// Read bundle.go for the format, write.go for making one, verify.go for what is checked, stamp.go for
-// trusted time, layout.go for the zip's own bytes.
+// Read bundle.go for the format, write.go for making one, verify.go for what is checked, tail.go for where chains end, completeness.go and
+// tell.go for what is missing, stamp.go for trusted time, layout.go for the zip's own bytes.
 package bundle
 
 import (
@@ -44,8 +46,11 @@ const (
 	filesDir     = "files/"
 )
 
-// Format of bundles, named in MANIFEST.json.
-const Format = "zhizheng-bundle/v1"
+// Formats of bundles, named in MANIFEST.json. What is written has the first; courts keep bundles of the other.
+const (
+	Format   = "zhizheng-bundle/v2"
+	formatV1 = "zhizheng-bundle/v1" // ends with EXPORT.tlog-proof
+)
 
 // Members that are read into memory: bounds of each, and of all together.
 const (

@@ -31,7 +31,10 @@ func manifestOf(t testing.TB, all []member) []byte {
 	var m bundle.Manifest
 	must(t, json.Unmarshal(all[0].Body, &m))
 	m.Members = nil
-	for _, x := range all[1 : len(all)-1] {
+	for _, x := range all[1:] {
+		if x.Name == bundle.ExportName {
+			break
+		}
 		sum := sha256.Sum256(x.Body)
 		m.Members = append(m.Members, bundle.Member{Name: x.Name, Size: int64(len(x.Body)), SHA256: hex.EncodeToString(sum[:])})
 	}
@@ -53,7 +56,8 @@ func at(t testing.TB, all []member, name string) int {
 func TestBundlesPutTogetherOtherwise(t *testing.T) {
 	file, vkey := example(t)
 	all := members(t, file)
-	clip, proof := at(t, all, "files/001"), at(t, all, "proofs/")
+	clip, proof, export, tail := at(t, all, "files/001"), at(t, all, "proofs/"), at(t, all, bundle.ExportName), at(t, all, "tails/")
+	exhibit := verify(t, file, vkey).Records[0]
 	for _, c := range []struct {
 		what, where string
 		change      func(m []member) []member
@@ -62,7 +66,18 @@ func TestBundlesPutTogetherOtherwise(t *testing.T) {
 		{"a proof missing", all[proof].Name, func(m []member) []member { return slices.Delete(m, proof, proof+1) }},
 		{"the index missing", bundle.IndexName, func(m []member) []member { return slices.Delete(m, 1, 2) }},
 		{"the manifest missing", bundle.ManifestName, func(m []member) []member { return m[1:] }},
-		{"the export's receipt missing", bundle.ExportName, func(m []member) []member { return m[:len(m)-1] }},
+		{"the export's receipt missing", bundle.ExportName, func(m []member) []member { return slices.Delete(m, export, export+1) }},
+		{"a tail missing", fmt.Sprintf("证据 1（%s）", exhibit.ID), func(m []member) []member { return slices.Delete(m, tail, tail+1) }},
+		{"two tails exchanged", all[tail].Name, func(m []member) []member {
+			m[tail].Body, m[tail+1].Body = m[tail+1].Body, m[tail].Body
+			return m
+		}},
+		{"tails in another order", bundle.ManifestName, func(m []member) []member { m[tail], m[tail+1] = m[tail+1], m[tail]; return m }},
+		{"a tail before the export", bundle.ManifestName, func(m []member) []member { m[tail], m[export] = m[export], m[tail]; return m }},
+		{"a tail twice", all[tail].Name, func(m []member) []member { return slices.Insert(m, tail, m[tail]) }},
+		{"a proof as a tail", "tails/" + strings.TrimPrefix(all[proof].Name, "proofs/"), func(m []member) []member {
+			return slices.Insert(m, tail, member{"tails/" + strings.TrimPrefix(m[proof].Name, "proofs/"), m[proof].Body})
+		}},
 		{"a member more", "files/009-more.mp4", func(m []member) []member { return slices.Insert(m, 3, member{"files/009-more.mp4", []byte("x")}) }},
 		{"a member behind the end", "files/009-more.mp4", func(m []member) []member { return append(m, member{"files/009-more.mp4", []byte("x")}) }},
 		{"two files' bytes exchanged", all[clip].Name, func(m []member) []member {

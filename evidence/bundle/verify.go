@@ -30,6 +30,7 @@ type Report struct {
 	DecidedLeaf *int64      `json:"decided_leaf,omitempty"`
 	Records     []Record    `json:"records,omitempty"`
 	Leaves      int         `json:"leaves"`
+	TailsProven bool        `json:"tails_proven"`      // every item's chain is shown up to this export
 	Missing     []string    `json:"missing,omitempty"` // what the devices' own chains show to be missing, zh-CN
 	Checked     []string    `json:"checked"`
 	Timestamps  []Timestamp `json:"timestamps"`
@@ -108,6 +109,8 @@ type verifier struct {
 	digest  map[string]string
 	roots   map[int64]chain.Hash // by tree size
 	leaves  map[int64]chain.Proven
+	tailed  bool           // the format has tails
+	tail    map[int64]bool // leaves behind EXPORT.tlog-proof
 	judged  map[int64]bool // sizes of checkpoints whose witnesses were reported
 	report  Report
 
@@ -119,7 +122,7 @@ type verifier struct {
 func Verify(r io.ReaderAt, size int64, trust chain.Policy, read SignedFile, options ...Option) (Report, error) {
 	in := &watched{r: io.NewSectionReader(r, 0, size)}
 	v := &verifier{trust: trust, read: read, r: in, size: size, files: map[string]*zip.File{}, texts: map[string][]byte{}, digest: map[string]string{},
-		roots: map[int64]chain.Hash{}, leaves: map[int64]chain.Proven{}, judged: map[int64]bool{}}
+		roots: map[int64]chain.Hash{}, leaves: map[int64]chain.Proven{}, tail: map[int64]bool{}, judged: map[int64]bool{}}
 	for _, o := range options {
 		o(v)
 	}
@@ -134,11 +137,13 @@ func Verify(r io.ReaderAt, size int64, trust chain.Policy, read SignedFile, opti
 		v.policy()
 		v.proofs()
 		v.export()
+		v.tails()
 		if len(v.judged) > 0 {
 			v.held("%s", v.report.Witness)
 		}
 		v.chains()
 		v.records()
+		v.ends()
 		v.frozen()
 		v.completeness()
 		v.stamps()
@@ -184,14 +189,14 @@ func (v *verifier) members() {
 	if err == nil {
 		err = decodeJSON(raw, &m)
 	}
-	if err == nil && m.Format != Format {
+	if err == nil && m.Format != Format && m.Format != formatV1 {
 		err = fmt.Errorf("format %q is not known", m.Format)
 	}
 	if err != nil {
 		v.fail(ManifestName, "清单无法读取："+err.Error(), "manifest can't be read: "+err.Error())
 		return
 	}
-	v.report.CaseID = m.CaseID
+	v.report.CaseID, v.tailed = m.CaseID, m.Format == Format
 	want, listed := []string{ManifestName}, map[string]bool{ManifestName: true, ExportName: true}
 	for _, mem := range m.Members {
 		if listed[mem.Name] { // read once, however often it is listed
@@ -203,10 +208,11 @@ func (v *verifier) members() {
 		v.member(mem)
 	}
 	want = append(want, ExportName)
+	want = append(want, v.tailNames()...)
 	var got []string
 	for _, f := range v.zip.File {
 		got = append(got, f.Name)
-		if !listed[f.Name] {
+		if !listed[f.Name] && !(v.tailed && isTailName(f.Name)) {
 			v.fail(f.Name, "清单里没有这个成员", "the manifest doesn't know this member")
 		}
 	}
@@ -297,7 +303,7 @@ func wellNamed(name string) bool {
 		n, err := strconv.Atoi(number)
 		return ok && err == nil && memberName(n, file) == name
 	}
-	if isStampName(name) {
+	if isStampName(name) || isTailName(name) {
 		return true
 	}
 	digits := strings.TrimSuffix(strings.TrimPrefix(name, proofsDir), proofSuffix)
@@ -315,8 +321,10 @@ func (v *verifier) policy() {
 	if err == nil && p.Text() != text {
 		err = errors.New("not the spelling of what it says")
 	}
+	var witnesses []note.Verifier
 	if err == nil {
-		v.carried, err = p.Verifiers()
+		witnesses, err = p.Verifiers()
+		v.carried = append(v.carried, witnesses...)
 	}
 	if err != nil {
 		v.fail(WitnessName, "见证策略无法读取："+err.Error(), "witness policy can't be read: "+err.Error())
@@ -414,6 +422,9 @@ func (v *verifier) chains() {
 		if s == nil {
 			s = map[uint64]chain.Proven{}
 			bySubject[p.Leaf.Subject] = s
+		}
+		if _, twice := s[p.Leaf.Counter]; twice {
+			v.fail("chain "+hex.EncodeToString(p.Leaf.Subject[:]), fmt.Sprintf("链上有两个第 %d 个叶子：链分叉", p.Leaf.Counter), fmt.Sprintf("the chain has two leaves %d: it has forked", p.Leaf.Counter))
 		}
 		s[p.Leaf.Counter] = p
 	}

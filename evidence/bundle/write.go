@@ -114,9 +114,16 @@ func (p *Plan) Digest() []byte {
 	return sum[:]
 }
 
-// Write streams the bundle. exportProof is asked for last: the receipt of the export's leaf, which may need a checkpoint yet to come.
+// Last are the receipts that a bundle ends with: of the export's leaf, and by index of what the items' chains hold behind the leaves in
+// Input.Proofs, each up to its own leaf of this export.
+type Last struct {
+	Export []byte
+	Tails  map[int64][]byte
+}
+
+// Write streams the bundle. last is asked for at the end: its receipts may need a checkpoint yet to come.
 // A file whose bytes are not the ones recorded ends the stream with an error: half a zip opens nowhere.
-func (p *Plan) Write(ctx context.Context, w io.Writer, exportProof func(context.Context) ([]byte, error)) error {
+func (p *Plan) Write(ctx context.Context, w io.Writer, last func(context.Context) (Last, error)) error {
 	z := &zipWriter{w: w}
 	if err := z.text(ManifestName, p.manifest); err != nil {
 		return err
@@ -132,12 +139,17 @@ func (p *Plan) Write(ctx context.Context, w io.Writer, exportProof func(context.
 			return fmt.Errorf("write %s: %w", part.Name, err)
 		}
 	}
-	receipt, err := exportProof(ctx)
+	l, err := last(ctx)
 	if err != nil {
 		return fmt.Errorf("receipt of the export: %w", err)
 	}
-	if err := z.text(ExportName, receipt); err != nil {
+	if err := z.text(ExportName, l.Export); err != nil {
 		return err
+	}
+	for _, index := range slices.Sorted(maps.Keys(l.Tails)) {
+		if err := z.text(tailName(index), l.Tails[index]); err != nil {
+			return err
+		}
 	}
 	return z.end()
 }

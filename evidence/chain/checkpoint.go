@@ -86,7 +86,7 @@ func OnlyLog(signed []byte, logs ...note.Verifier) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	trusted, _, _ := expand(logs)
+	trusted, _ := expand(logs)
 	known := byID(trusted)
 	out := []byte(text + "\n")
 	for _, l := range lines {
@@ -104,11 +104,11 @@ func openCheckpoint(signed []byte, logs, others []note.Verifier, tolerant bool) 
 	if err != nil {
 		return Opened{}, fmt.Errorf("open checkpoint: %w", err)
 	}
-	logs, named, passes := expand(logs)
+	logs, passes := expand(logs)
 	var o Opened
 	var unknown *SignatureLine
 	seen := map[keyID]bool{}
-	known := byID(slices.Concat(logs, named, others))
+	known := byID(slices.Concat(logs, others))
 	for _, line := range lines {
 		id := keyID{line.Name, line.Hash}
 		v := known[id]
@@ -149,14 +149,14 @@ func openCheckpoint(signed []byte, logs, others []note.Verifier, tolerant bool) 
 	return o, nil
 }
 
-// expand takes Keys apart: those of which one must have signed, those whose lines only have to hold, and which lines may be passed over.
-func expand(logs []note.Verifier) (trusted, named []note.Verifier, passes func(SignatureLine) bool) {
+// expand takes Keys apart: those of which one must have signed, and which lines may be passed over.
+func expand(logs []note.Verifier) (trusted []note.Verifier, passes func(SignatureLine) bool) {
 	all := make([]Keys, len(logs))
 	for i, l := range logs {
 		all[i] = KeysOf(l)
-		trusted, named = append(trusted, all[i].trusted...), append(named, all[i].named...)
+		trusted = append(trusted, all[i].trusted...)
 	}
-	return trusted, named, func(l SignatureLine) bool {
+	return trusted, func(l SignatureLine) bool {
 		return slices.ContainsFunc(all, func(k Keys) bool { return k.passes(l) })
 	}
 }

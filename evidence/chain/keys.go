@@ -17,7 +17,6 @@ import (
 type Keys struct {
 	note.Verifier                 // the newest trusted one
 	trusted       []note.Verifier // oldest first
-	named         []note.Verifier // theirs are lines that have to hold, and count for nothing
 	lenient       bool
 }
 
@@ -78,30 +77,13 @@ func KeysOf(log note.Verifier) Keys {
 // Trusted are the keys of which one must have signed, oldest first.
 func (k Keys) Trusted() []note.Verifier { return slices.Clone(k.trusted) }
 
-// Besides names further keys of the same log: a signature line of theirs is checked, and counts for nothing. So who trusts the old key
-// finds a damaged line of the new one, without trusting what named it.
-func (k Keys) Besides(others Keys) (Keys, error) {
-	if others.Name() != k.Name() {
-		return k, fmt.Errorf("keys of %q beside those of %q", others.Name(), k.Name())
-	}
-	k.named = slices.Clone(k.named)
-	for _, v := range slices.Concat(others.trusted, others.named) {
-		if !holds(k.all(), v.Name(), v.KeyHash()) {
-			k.named = append(k.named, v)
-		}
-	}
-	return k, nil
-}
-
 // Lenient passes over signature lines of keys that bear the log's name and are not known: what a holder of the old key sees once a new
-// one signs too. Such a line may say anything. It is for a docking station and a single receipt, which have nowhere to learn of the new
-// key; bundles name it, and are opened without this.
+// one signs too. Such a line may say anything. It is for a docking station, which has nowhere to learn of the new key; bundles name it, receipts
+// bring it along, and are opened without this.
 func (k Keys) Lenient() Keys {
 	k.lenient = true
 	return k
 }
-
-func (k Keys) all() []note.Verifier { return slices.Concat(k.trusted, k.named) }
 
 // passes says whether a line of an unknown key may stand.
 func (k Keys) passes(l SignatureLine) bool {
@@ -110,19 +92,4 @@ func (k Keys) passes(l SignatureLine) bool {
 
 func holds(vs []note.Verifier, name string, hash uint32) bool {
 	return slices.ContainsFunc(vs, func(v note.Verifier) bool { return v.Name() == name && v.KeyHash() == hash })
-}
-
-// UnknownLines names the keys of signature lines that Lenient passes over in a signed checkpoint: "name+hash".
-func (k Keys) UnknownLines(signed []byte) []string {
-	_, lines, err := SplitNote(signed)
-	if err != nil {
-		return nil // it doesn't open, so nothing was passed over
-	}
-	var out []string
-	for _, l := range lines {
-		if !holds(k.all(), l.Name, l.Hash) && k.passes(l) {
-			out = append(out, fmt.Sprintf("%s+%08x", l.Name, l.Hash))
-		}
-	}
-	return out
 }

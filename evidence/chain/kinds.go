@@ -29,7 +29,8 @@ const (
 	KindClipped    Kind = 24 // a clip was made of it: new evidence that names this one
 	KindShared     Kind = 25
 	KindDeleted    Kind = 26 // at the end of retention
-	KindLabelled   Kind = 27 // an officer said which activity it shows
+	KindGlimpsed   Kind = 27 // somebody was shown its poster, a frame of it
+	KindLabelled   Kind = 29 // an officer said which activity it shows
 	KindWiped      Kind = 28 // the original was removed from its recorder, after a verified receipt
 
 	KindCaseOpened   Kind = 40 // subject: case
@@ -94,6 +95,7 @@ var registry = []KindInfo{
 	{KindClipped, "clipped", "截取片段", "a clip was made of it", payload[ClippedPayload]},
 	{KindShared, "shared", "共享", "shared", payload[CustodyPayload]},
 	{KindDeleted, "deleted", "留存期满删除", "deleted at the end of retention", payload[DeletedPayload]},
+	{KindGlimpsed, "glimpsed", "看到封面画面", "poster seen", payload[CustodyPayload]},
 	{KindLabelled, "labelled", "标注执法活动", "labelled with its activity", payload[CustodyPayload]},
 	{KindWiped, "wiped", "已从记录仪清除原件", "original removed from its recorder", payload[CustodyPayload]},
 	{KindCaseOpened, "case-opened", "立案", "case filed", payload[CasePayload]},

@@ -82,13 +82,18 @@ func TileRoot(hashes []byte) (Hash, error) {
 	if err != nil || len(hs) != TileWidth {
 		return Hash{}, fmt.Errorf("a full tile has %d hashes, this one %d bytes", TileWidth, len(hashes))
 	}
+	return FoldTile(hs), nil
+}
+
+// FoldTile is TileRoot of 256 hashes, which it overwrites.
+func FoldTile(hs []Hash) Hash {
 	for len(hs) > 1 {
 		for i := range len(hs) / 2 {
 			hs[i] = tlog.NodeHash(hs[2*i], hs[2*i+1])
 		}
 		hs = hs[:len(hs)/2]
 	}
-	return hs[0], nil
+	return hs[0]
 }
 
 // AppendBundle adds an entry to an entry bundle: two bytes of length, then the leaf.

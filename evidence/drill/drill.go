@@ -1,5 +1,5 @@
 // Package drill owns the self-proof drill: it tampers with a copy of the log, a copy of a stored object and a bundle made of them, in
-// ten ways, and says which check found each. It promises that the log, the store and the log's key are not touched: the copy lies in
+// eleven ways, and says which check found each. It promises that the log, the store and the log's key are not touched: the copy lies in
 // temporary tables, the drill's bundle is signed by a key made for it. It never counts a way as found unless the same check passed on
 // the untouched copy.
 //

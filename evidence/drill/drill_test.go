@@ -35,7 +35,7 @@ func TestEveryWayIsFound(t *testing.T) {
 
 	var heard []string
 	r, err := service(c).Run(t.Context(), func(done, of int, w drill.Way) {
-		if done != len(heard)+1 || of != 10 {
+		if done != len(heard)+1 || of != 11 {
 			t.Errorf("step %d of %d", done, of)
 		}
 		heard = append(heard, w.Name)
@@ -44,7 +44,7 @@ func TestEveryWayIsFound(t *testing.T) {
 	if !r.AllFound() || r.Problem != "" || r.Evidence == "" || r.Size < 256 {
 		t.Fatalf("%+v", r)
 	}
-	want := []string{"row", "tile", "leaf", "payload", "order", "posting", "rollback", "object", "resigned", "chain"}
+	want := []string{"row", "tile", "leaf", "payload", "order", "posting", "rollback", "object", "resigned", "chain", "tail"}
 	if !slices.Equal(heard, want) {
 		t.Fatalf("ways %v", heard)
 	}

@@ -22,12 +22,14 @@ import (
 	"zhizheng/internal/fault"
 )
 
-// paper is a bundle made for the drill: a real item with its real leaves, in a tree that is the copy's plus the export's own leaf.
+// paper is a bundle made for the drill: a real item with its real leaves, in a tree that is the copy's plus the export's two leaves, in the
+// chain of the drill's case and in the item's.
 type paper struct {
 	rec    evidence.Record
 	bytes  []byte // of the object
 	input  func() bundle.Input
-	leaves []evlog.Leaf
+	leaves []evlog.Leaf // to be proven: first the item's own
+	own    int          // how many those are
 	tree   []chain.Hash
 	at     time.Time
 
@@ -61,6 +63,7 @@ var papers = []paperWay{
 	{Way{Name: "object", Check: "digest", Zh: "换影像：改动一份影像的一个字节", En: "an object: one byte of footage changed"}, (*paper).changeObject},
 	{Way{Name: "resigned", Check: "verifier", Zh: "重签证据包：改动后用另一把密钥全部重新签署", En: "a bundle altered and signed anew by another key"}, (*paper).signAnew},
 	{Way{Name: "chain", Check: "verifier", Zh: "断链：证据包里漏掉保管链中间的一环", En: "a cut chain: a link of custody left out of the bundle"}, (*paper).cutChain},
+	{Way{Name: "tail", Check: "verifier", Zh: "截尾：证据包里略去保管链的末尾", En: "a cut tail: the end of a chain of custody left out of the bundle"}, (*paper).cutTail},
 }
 
 // paper chooses the smallest sealed item that the copy covers; nil when there is none.
@@ -107,6 +110,7 @@ func (d *run) paper(ctx context.Context) (*paper, error) {
 	if seal < 0 {
 		return nil, nil
 	}
+	p.own = len(p.leaves)
 	p.leaves = append(p.leaves, manifest, enrolled)
 	body, err := d.s.o.Evidence.Open(ctx, rec, evidence.Range{Len: rec.Size})
 	if err != nil {
@@ -124,12 +128,12 @@ func (d *run) paper(ctx context.Context) (*paper, error) {
 	if p.key, err = newKey("drill." + d.s.o.Log.Origin()); err != nil {
 		return nil, err
 	}
-	p.good, err = p.bundle(p.key, p.input(), p.leaves)
+	p.good, err = p.bundle(p.key, p.input(), p.leaves, true)
 	return p, err
 }
 
-// bundle writes a bundle whose log is the copy's tree and the export's leaf, signed by that key.
-func (p *paper) bundle(key keyPair, in bundle.Input, leaves []evlog.Leaf) ([]byte, error) {
+// bundle writes a bundle whose log is the copy's tree and the export's leaves, signed by that key, with or without the tail of custody.
+func (p *paper) bundle(key keyPair, in bundle.Input, leaves []evlog.Leaf, tail bool) ([]byte, error) {
 	before, err := sign(key, p.tree)
 	if err != nil {
 		return nil, err
@@ -144,29 +148,48 @@ func (p *paper) bundle(key keyPair, in bundle.Input, leaves []evlog.Leaf) ([]byt
 	if err != nil {
 		return nil, err
 	}
-	payload, err := chain.EncodePayload(chain.CasePayload{CaseID: in.CaseID, Actor: "system", Stage: "drill", Digest: plan.Digest()})
+	ofCase, err := p.disclosed(chain.Leaf{Kind: chain.KindCaseExported, Subject: chain.Subject{Type: chain.SubjectCase, ID: in.CaseID}.Opaque(), Counter: 1},
+		chain.CasePayload{CaseID: in.CaseID, Actor: "system", Stage: "drill", Digest: plan.Digest()})
 	if err != nil {
 		return nil, err
 	}
-	salt := make([]byte, chain.SaltSize)
-	_, _ = rand.Read(salt) // never fails since Go 1.24
-	leaf, err := chain.Leaf{Version: chain.Version, Kind: chain.KindCaseExported, Subject: chain.Subject{Type: chain.SubjectCase, ID: in.CaseID}.Opaque(), Counter: 1,
-		TimeMS: p.at.UnixMilli(), Commitment: chain.Commitment(salt, payload)}.Encode()
+	end := chain.Leaf{Kind: chain.KindExported, Subject: evidence.Subject(p.rec.ID).Opaque(), Counter: uint64(p.own) + 1, Prev: chain.LeafHash(p.leaves[p.own-1].Bytes)}
+	ofItem, err := p.disclosed(end, chain.CustodyPayload{EvidenceID: string(p.rec.ID), Actor: "system", CaseID: in.CaseID, Digest: plan.Digest()})
 	if err != nil {
 		return nil, err
 	}
-	tree := append(p.tree[:len(p.tree):len(p.tree)], chain.LeafHash(leaf))
+	n := int64(len(p.tree))
+	tree := append(p.tree[:n:n], chain.LeafHash(ofCase.Leaf), chain.LeafHash(ofItem.Leaf))
 	after, err := sign(key, tree)
 	if err != nil {
 		return nil, err
 	}
-	proof, err := receipt(tree, int64(len(tree)-1), chain.Disclosure{Leaf: leaf, Salt: salt, Payload: payload}, after)
-	if err != nil {
+	var last bundle.Last
+	if last.Export, err = receipt(tree, n, ofCase, after); err != nil {
 		return nil, err
 	}
+	if tail {
+		r, err := receipt(tree, n+1, ofItem, after)
+		if err != nil {
+			return nil, err
+		}
+		last.Tails = map[int64][]byte{n + 1: r}
+	}
 	var out bytes.Buffer
-	err = plan.Write(context.Background(), &out, func(context.Context) ([]byte, error) { return proof, nil })
+	err = plan.Write(context.Background(), &out, func(context.Context) (bundle.Last, error) { return last, nil })
 	return out.Bytes(), err
+}
+
+// disclosed completes a leaf and gives it with what it commits to.
+func (p *paper) disclosed(l chain.Leaf, of any) (d chain.Disclosure, err error) {
+	if d.Payload, err = chain.EncodePayload(of); err != nil {
+		return d, err
+	}
+	d.Salt = make([]byte, chain.SaltSize)
+	_, _ = rand.Read(d.Salt) // never fails since Go 1.24
+	l.Version, l.TimeMS, l.Commitment = chain.Version, p.at.UnixMilli(), chain.Commitment(d.Salt, d.Payload)
+	d.Leaf, err = l.Encode()
+	return d, err
 }
 
 func sign(key keyPair, tree []chain.Hash) ([]byte, error) {
@@ -250,7 +273,7 @@ func (p *paper) signAnew() (string, error) {
 	}
 	in := p.input()
 	in.Items[0].Purpose = "改动后的证明目的"
-	file, err := p.bundle(other, in, p.leaves)
+	file, err := p.bundle(other, in, p.leaves, true)
 	if err != nil {
 		return "", err
 	}
@@ -262,16 +285,21 @@ func (p *paper) signAnew() (string, error) {
 
 // cutChain leaves a link out of the item's chain; the rest, the manifest and the export agree with that.
 func (p *paper) cutChain() (string, error) {
-	own := 0
-	for _, l := range p.leaves {
-		if d, err := l.Decode(); err != nil {
-			return "", err
-		} else if d.Subject == evidence.Subject(p.rec.ID).Opaque() {
-			own++
-		}
+	middle := (p.own - 1) / 2 // one that has another behind it, if there are two
+	file, err := p.bundle(p.key, p.input(), slices.Delete(slices.Clone(p.leaves), middle, middle+1), true)
+	if err != nil {
+		return "", err
 	}
-	middle := (own - 1) / 2 // the subject's leaves come first, in order; one that has another behind it, if there are two
-	file, err := p.bundle(p.key, p.input(), slices.Delete(slices.Clone(p.leaves), middle, middle+1))
+	return p.said(file)
+}
+
+// cutTail leaves out how the item's chain ends: what is left follows one from the other without a gap.
+func (p *paper) cutTail() (string, error) {
+	leaves := slices.Clone(p.leaves)
+	if p.leaves[p.own-1].Key != evidence.SealKey(p.rec.ID) { // the sealing stays
+		leaves = slices.Delete(leaves, p.own-1, p.own)
+	}
+	file, err := p.bundle(p.key, p.input(), leaves, false)
 	if err != nil {
 		return "", err
 	}

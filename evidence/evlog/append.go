@@ -6,12 +6,12 @@ import (
 	"fmt"
 
 	"zhizheng/evidence/chain"
+	"zhizheng/evidence/transcript"
 	"zhizheng/internal/fault"
 	"zhizheng/internal/pg"
 )
 
-// maxPayload bounds what a leaf may commit to: a manifest of a 64 GB file holds some 250 KB of part digests.
-const maxPayload = 1 << 20
+const maxPayload = transcript.MaxPayload
 
 // item is an entry on its way, with everything that doesn't depend on its place.
 type item struct {

@@ -117,7 +117,7 @@ func (l *Log) resource(ctx context.Context, path string, h http.Header) ([]byte,
 	h.Set("Content-Type", "application/octet-stream")
 	var body []byte
 	if level == chain.EntriesLevel {
-		body, err = l.bundle(ctx, idx, width)
+		body, err = bundle(ctx, l.q, idx, width)
 	} else {
 		body, err = (&tileReader{ctx: ctx, q: l.q, size: p.Size}).fetch(name)
 	}
@@ -144,9 +144,9 @@ func (l *Log) checkpointAs(ctx context.Context, path string) ([]byte, error) {
 	return b.signed, err
 }
 
-func (l *Log) bundle(ctx context.Context, idx int64, width int) ([]byte, error) {
+func bundle(ctx context.Context, q *db.Queries, idx int64, width int) ([]byte, error) {
 	first := idx * chain.TileWidth
-	leaves, err := l.q.EntryBytes(ctx, db.EntryBytesParams{First: first, Past: first + int64(width)})
+	leaves, err := q.EntryBytes(ctx, db.EntryBytesParams{First: first, Past: first + int64(width)})
 	if err != nil {
 		return nil, err
 	}

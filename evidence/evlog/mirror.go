@@ -88,8 +88,12 @@ func (l *Log) copyOut(ctx context.Context) (copied int64, err error) {
 	if err != nil || len(claimed) == 0 { // another replica's turn
 		return 0, err
 	}
-	w := &copyWriter{l: l, c: c, tiles: &tileReader{ctx: ctx, q: l.q, size: c.Size}}
-	if err := w.write(ctx, from, signed); err != nil {
+	w := &copyWriter{l: l, q: l.q, c: c, tiles: &tileReader{ctx: ctx, q: l.q, size: c.Size}, save: l.lockAway}
+	err = w.write(ctx, from)
+	if err == nil {
+		err = l.putLocked(ctx, checkpointKey(c.Size), signed, "text/plain; charset=utf-8")
+	}
+	if err != nil {
 		return 0, fmt.Errorf("copy the log up to %d: %w", c.Size, err)
 	}
 	at := l.now()
@@ -101,36 +105,46 @@ func (l *Log) copyOut(ctx context.Context) (copied int64, err error) {
 	return c.Size, nil
 }
 
-// copyWriter copies the tree of one checkpoint.
+// copyWriter copies the tree of one checkpoint: to the store, or to files.
 type copyWriter struct {
-	l     *Log
-	c     chain.Checkpoint
-	tiles *tileReader
+	l       *Log
+	q       *db.Queries
+	c       chain.Checkpoint
+	tiles   *tileReader
+	save    func(ctx context.Context, name string, body []byte) error
+	partial bool // partial hash tiles, too
 }
 
-func (w *copyWriter) write(ctx context.Context, from int64, signed []byte) error {
+// write copies what the tree has beyond from leaves.
+func (w *copyWriter) write(ctx context.Context, from int64) error {
 	for idx := from / chain.TileWidth; idx*chain.TileWidth < w.c.Size; idx++ {
 		if err := w.entries(ctx, idx); err != nil {
 			return err
 		}
 	}
-	for level := 0; ; level++ {
+	for level := 0; w.c.Size>>(chain.TileHeight*level) > 0; level++ {
 		span := chain.TileHeight * (level + 1)
 		past := w.c.Size >> span
-		if past == 0 {
-			break
-		}
 		for idx := from >> span; idx < past; idx++ {
-			b, err := w.tile(level, idx, chain.TileWidth)
-			if err != nil {
+			if err := w.hashes(ctx, level, idx, chain.TileWidth); err != nil {
 				return err
 			}
-			if err := w.put(ctx, chain.TilePath(level, idx, chain.TileWidth), b, "application/octet-stream"); err != nil {
+		}
+		if width := int(w.c.Size >> (chain.TileHeight * level) % chain.TileWidth); w.partial && width > 0 {
+			if err := w.hashes(ctx, level, past, width); err != nil {
 				return err
 			}
 		}
 	}
-	return w.put(ctx, strings.TrimPrefix(checkpointKey(w.c.Size), copyPrefix), signed, "text/plain; charset=utf-8")
+	return nil
+}
+
+func (w *copyWriter) hashes(ctx context.Context, level int, idx int64, width int) error {
+	b, err := w.tile(level, idx, width)
+	if err != nil {
+		return err
+	}
+	return w.save(ctx, chain.TilePath(level, idx, width), b)
 }
 
 // entries copies one entry bundle, the last as far as the checkpoint reaches.
@@ -140,7 +154,7 @@ func (w *copyWriter) entries(ctx context.Context, idx int64) error {
 	if err != nil {
 		return err
 	}
-	body, err := w.l.bundle(ctx, idx, width)
+	body, err := bundle(ctx, w.q, idx, width)
 	if err != nil {
 		return err
 	}
@@ -155,7 +169,7 @@ func (w *copyWriter) entries(ctx context.Context, idx int64) error {
 			return errors.New("an entry's bytes are not those that were signed")
 		}
 	}
-	return w.put(ctx, chain.EntriesPath(idx, width), body, "application/octet-stream")
+	return w.save(ctx, chain.EntriesPath(idx, width), body)
 }
 
 // tile reads a tile that was checked against the checkpoint's root.
@@ -170,19 +184,23 @@ func (w *copyWriter) tile(level int, idx int64, width int) ([]byte, error) {
 	return w.tiles.read(level, idx, width)
 }
 
-func (w *copyWriter) put(ctx context.Context, name string, body []byte, contentType string) error {
-	key := copyPrefix + name
-	_, err := w.l.vault.Put(ctx, key, body, blob.CreateOptions{ContentType: contentType, RetainUntil: w.l.now().Add(w.l.retain)})
+// lockAway writes a tile to the store.
+func (l *Log) lockAway(ctx context.Context, name string, body []byte) error {
+	return l.putLocked(ctx, copyPrefix+name, body, "application/octet-stream")
+}
+
+func (l *Log) putLocked(ctx context.Context, key string, body []byte, contentType string) error {
+	_, err := l.vault.Put(ctx, key, body, blob.CreateOptions{ContentType: contentType, RetainUntil: l.now().Add(l.retain)})
 	if !fault.Is(err, fault.KindConflict) {
 		return err
 	}
 	// It is there: from a run that broke off, or from another replica.
-	there, err := w.l.stored(ctx, key)
+	there, err := l.stored(ctx, key)
 	if err != nil {
 		return err
 	}
 	if !bytes.Equal(there, body) && !sameCheckpoint(there, body) {
-		w.l.stop(ctx, fmt.Sprintf("对象存储中的 %s 与数据库不同", key), nil)
+		l.stop(ctx, fmt.Sprintf("对象存储中的 %s 与数据库不同", key), nil)
 		return fmt.Errorf("%s in the store differs", key)
 	}
 	return nil

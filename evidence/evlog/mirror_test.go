@@ -199,6 +199,16 @@ func TestCopyStandsAlone(t *testing.T) {
 	if len(keys) != 10 {
 		t.Errorf("%d objects: %v", len(keys), keys)
 	}
+	// So the offline verifier takes it as it lies there.
+	dir := t.TempDir()
+	for _, k := range keys {
+		path := filepath.Join(dir, filepath.FromSlash(strings.TrimPrefix(k, "log/")))
+		ok(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		ok(t, os.WriteFile(path, s.object(k), 0o600))
+	}
+	if rep := holds(t, dir, chain.LogPolicy(s.log.VKey())); rep.Size != 800 || rep.Files != 10 {
+		t.Errorf("%+v", rep)
+	}
 	st, err := s.log.Status(t.Context())
 	if err != nil || st.Copied != 800 || st.CopiedAt.IsZero() || !st.Copies {
 		t.Errorf("%+v %v", st, err)

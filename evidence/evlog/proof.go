@@ -18,7 +18,11 @@ func (l *Log) Checkpoint(ctx context.Context) ([]byte, error) {
 }
 
 func (l *Log) published(ctx context.Context) ([]byte, chain.Checkpoint, error) {
-	p, err := l.q.Publisher(ctx)
+	return l.publishedBy(ctx, l.q)
+}
+
+func (l *Log) publishedBy(ctx context.Context, q *db.Queries) ([]byte, chain.Checkpoint, error) {
+	p, err := q.Publisher(ctx)
 	if err != nil {
 		return nil, chain.Checkpoint{}, pg.Away(fmt.Errorf("read last checkpoint: %w", err))
 	}

@@ -57,6 +57,23 @@ func byKey(ctx context.Context, q *db.Queries, key string) (Leaf, error) {
 	return leafOf(r.Seq, r.Key, r.LeafHash, r.Bytes, r.Salt, r.Payload), nil
 }
 
+// Indexes gives the indexes of the leaves under the keys, in their order; all of them have to be there.
+func (l *Log) Indexes(ctx context.Context, keys []string) ([]int64, error) {
+	seqs := make([]int64, len(keys))
+	var b pgx.Batch
+	for i, k := range keys {
+		db.QueueSeq(&b, k, &seqs[i])
+	}
+	err := l.pool.SendBatch(ctx, &b).Close()
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, fault.NotFound("存证日志中没有该条目")
+	}
+	if err != nil {
+		return nil, pg.Away(fmt.Errorf("read log entries: %w", err))
+	}
+	return seqs, nil
+}
+
 // SubjectLeaves gives all leaves of a subject in order of its counter.
 func (l *Log) SubjectLeaves(ctx context.Context, s chain.Subject) ([]Leaf, error) {
 	return subjectLeaves(ctx, l.q, s)

@@ -117,10 +117,16 @@ func TestDatabaseCrashesWhileAppending(t *testing.T) {
 	}
 	wg.Wait()
 	close(acknowledged)
+	testenv.Eventually(t, time.Minute, func() bool { return c.Ping(t.Context()) != nil }) // its backend is gone: the others go too
 	n := 0
 	for key := range acknowledged {
 		n++
-		if _, err := l.ByKey(t.Context(), key); err != nil {
+		var err error
+		testenv.Eventually(t, time.Minute, func() bool { // it may go down only now, or still be recovering
+			_, err = l.ByKey(t.Context(), key)
+			return !fault.Is(err, fault.KindUnavailable)
+		})
+		if err != nil {
 			t.Errorf("%s: %v", key, err)
 		}
 	}

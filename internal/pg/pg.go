@@ -1,13 +1,16 @@
 // Package pg owns the way to PostgreSQL: the pool, transactions with work that must run last, and migrations. It promises that
 // InTx either commits everything the function and its queued work did, or nothing. It never knows a domain.
 //
-// Read pg.go for transactions, bulk.go for rows that are written together, migrate.go for the schema.
+// Read pg.go for transactions, bulk.go for rows that are written together, lookup.go for rows that are
+// looked for together, migrate.go for the schema.
 package pg
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -157,7 +160,8 @@ func away(err error) error {
 		return err
 	}
 	var ce *pgconn.ConnectError
-	if errors.As(err, &ce) || pgconn.SafeToRetry(err) {
+	var cut *net.OpError // the connection broke while an answer was on its way
+	if errors.As(err, &ce) || errors.As(err, &cut) || errors.Is(err, io.ErrUnexpectedEOF) || pgconn.SafeToRetry(err) {
 		return fault.Unavailable(2*time.Second, "数据库暂时不可用，请稍后重试").Because(err)
 	}
 	return err

@@ -124,7 +124,7 @@ func newCounty(t testing.TB, log func(*evlog.Options), before func(*evlog.Log), 
 	c.Ingest = ingest.New(ingest.Options{Pool: c.Pool, Log: c.Log, Evidence: c.Keeper, Store: c.Store, Attested: func() bool { return true }, Logger: quiet,
 		Retain: func(now time.Time) time.Time { return now.Add(time.Minute) }, Recorder: c.Devices.BySerial, Officer: c.Auth.IsOfficer})
 	workers := river.NewWorkers()
-	river.AddWorker(workers, cases.NewHoldWorker(c.Keeper))
+	river.AddWorker(workers, cases.NewHoldWorker(c.Keeper, func(ctx context.Context, eid evidence.ID) error { return c.Audit.HoldMissing(ctx, eid) }))
 	jobs, err := river.NewClient(riverpgxv5.New(c.Pool), &river.Config{Workers: workers, Logger: quiet,
 		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}}})
 	c.must(err)

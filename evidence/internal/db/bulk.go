@@ -44,3 +44,15 @@ func QueueEvidence(b *pgx.Batch, rows []RegisterParams) *pgx.QueuedQuery {
 	return b.Queue(registerUnseen, ids, townships, stations, recorders, devices, names, raws, sizes, sums, parts, composites, keys, modified, recorded, registered,
 		objects)
 }
+
+// QueueKnown queues looking for bytes; there is called if they have a record.
+func QueueKnown(b *pgx.Batch, sha256 []byte, size int64, there func()) {
+	b.Queue(known, sha256, size).QueryRow(func(row pgx.Row) error {
+		var yes bool
+		err := row.Scan(&yes)
+		if yes {
+			there()
+		}
+		return err
+	})
+}

@@ -18,6 +18,9 @@ select unnest(sqlc.arg(ids)::text[]), unnest(sqlc.arg(townships)::text[]), unnes
 -- name: ByDigest :one
 select * from evidence where sha256 = $1 and size = $2;
 
+-- name: Known :one
+select exists (select from evidence where sha256 = $1 and size = $2);
+
 -- name: Get :one
 select * from evidence
 where id = $1 and (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('townships')::text[]));
@@ -70,11 +73,9 @@ where evidence_id = $1
 order by at, id
 limit sqlc.arg('max_rows');
 
--- name: LastCustody :one
--- the latest act of a kind by an actor in a session, to log a view once a window
-select at from custody
-where evidence_id = $1 and kind = $2 and actor = $3 and session = $4
-order by at desc limit 1;
+-- name: SeenSince :one
+-- whether somebody viewed (13), downloaded (14) or glimpsed (27) an item since then
+select exists (select from custody where evidence_id = $1 and at >= $2 and actor = $3 and kind in (13, 14, 27));
 
 -- name: SaveFacts :execrows
 update evidence set media = $2, verdict = $3, recorded_at = coalesce(sqlc.narg('created_at')::timestamptz, recorded_at) where id = $1;

@@ -348,30 +348,20 @@ func (q *Queries) HoldsToSettle(ctx context.Context, limit int32) ([]string, err
 	return items, nil
 }
 
-const lastCustody = `-- name: LastCustody :one
-select at from custody
-where evidence_id = $1 and kind = $2 and actor = $3 and session = $4
-order by at desc limit 1
+const known = `-- name: Known :one
+select exists (select from evidence where sha256 = $1 and size = $2)
 `
 
-type LastCustodyParams struct {
-	EvidenceID string
-	Kind       int16
-	Actor      string
-	Session    string
+type KnownParams struct {
+	Sha256 []byte
+	Size   int64
 }
 
-// the latest act of a kind by an actor in a session, to log a view once a window
-func (q *Queries) LastCustody(ctx context.Context, arg LastCustodyParams) (time.Time, error) {
-	row := q.db.QueryRow(ctx, lastCustody,
-		arg.EvidenceID,
-		arg.Kind,
-		arg.Actor,
-		arg.Session,
-	)
-	var at time.Time
-	err := row.Scan(&at)
-	return at, err
+func (q *Queries) Known(ctx context.Context, arg KnownParams) (bool, error) {
+	row := q.db.QueryRow(ctx, known, arg.Sha256, arg.Size)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
 }
 
 const liftHold = `-- name: LiftHold :execrows
@@ -971,6 +961,24 @@ func (q *Queries) Seal(ctx context.Context, arg SealParams) (int64, error) {
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const seenSince = `-- name: SeenSince :one
+select exists (select from custody where evidence_id = $1 and at >= $2 and actor = $3 and kind in (13, 14, 27))
+`
+
+type SeenSinceParams struct {
+	EvidenceID string
+	At         time.Time
+	Actor      string
+}
+
+// whether somebody viewed (13), downloaded (14) or glimpsed (27) an item since then
+func (q *Queries) SeenSince(ctx context.Context, arg SeenSinceParams) (bool, error) {
+	row := q.db.QueryRow(ctx, seenSince, arg.EvidenceID, arg.At, arg.Actor)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
 }
 
 const setActivity = `-- name: SetActivity :execrows

@@ -112,7 +112,7 @@ const texts: Record<string, string> = {
   "您能看到的范围内没有这个摘要：内容已改动、另有来源或不在您的乡镇，不作判断。": "No such digest in what you may see: changed, from elsewhere, or another township's. No verdict beyond that.", "新的在前；只列种类、时间和散列，内容受各自权限保护": "newest first; kind, time and hash only", "按页码查找": "Find a leaf by its number", "页码": "Leaf number", "散列": "Hash", "更早的页": "Earlier leaves",
 
   // kinds of leaves
-  "同一计数出现两份影像清单": "Two manifests for one counter", "同一影像以另一文件名出现": "The same bytes under another name", "封存入库": "Sealed", "复核：重读字节，摘要一致": "Read again, digests agree", "复核：重读字节，摘要不一致": "Read again, digests differ", "查看": "Viewed", "下载": "Downloaded", "关联案件": "Linked to a case", "解除案件关联": "Unlinked from a case",
+  "同一计数出现两份影像清单": "Two manifests for one counter", "同一影像以另一文件名出现": "The same bytes under another name", "封存入库": "Sealed", "复核：重读字节，摘要一致": "Read again, digests agree", "复核：重读字节，摘要不一致": "Read again, digests differ", "查看": "Viewed", "看到封面画面": "Poster seen", "下载": "Downloaded", "关联案件": "Linked to a case", "解除案件关联": "Unlinked from a case",
   "保全已由存储确认": "Hold confirmed by the store", "延长留存期限": "Retention extended", "开始上传影像": "Upload started", "办案环节推进": "Case moved on", "作出处罚决定，冻结证据": "Decided, evidence frozen", "导出案件证据包": "Case bundle exported", "核定额度": "Allotment set", "拒绝记账": "Posting refused",
   "设备密钥登记": "Device key enrolled", "设备密钥吊销": "Device key revoked", "权力事项下放": "Power item handed down", "权力事项收回": "Power item taken back", "设备签名状态": "Signed device state", "存储探测": "Store probed", "全册核验": "Log audited", "可信时间戳": "Trusted timestamp",
   "证据固定": "Evidence frozen", "处罚决定之后证据不再增减（R16）": "No evidence is added or taken out after the decision (R16)", "证据根与公钥指纹的二维码": "QR code of evidence root and key fingerprint", "证据根": "Evidence root", "公钥指纹": "Key fingerprint", "扫出的文字可与证据包核对：": "The scanned text can be checked against the bundle: ",
@@ -160,6 +160,7 @@ const words: Record<string, string> = {
   "改一行：改动一个册页的字节，并重算它的散列": "A row: a leaf's bytes changed, its hash recomputed", "改瓦片：改动树的一个中间散列": "A tile: a node of the tree changed", "删一页：抽掉一个册页，其后重新编号": "A leaf: one taken out, the rest numbered anew", "改内容：改动册页所承诺的内容": "A payload: what a leaf commits to changed",
   "换次序：把相邻两页对调": "Order: two neighbours exchanged", "抹掉一笔账：抽掉一条记账及其内容，其后重新编号": "A posting: its leaf and payload taken out, the rest numbered anew", "回滚备份：整册退回到较早的、自身一致的状态": "A rolled-back backup: the whole log as it was earlier, consistent in itself", "换影像：改动一份影像的一个字节": "An object: one byte of footage changed",
   "重签证据包：改动后用另一把密钥全部重新签署": "A bundle altered and signed anew by another key", "断链：证据包里漏掉保管链中间的一环": "A cut chain: a link of custody left out of the bundle",
+  "截尾：证据包里略去保管链的末尾": "A cut tail: the end of a chain of custody left out of the bundle",
 };
 
 export const en: Record<string, string> = { ...texts, ...words };

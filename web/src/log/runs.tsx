@@ -109,7 +109,7 @@ export function CanaryCard({ last }: { last?: Run }) {
   );
 }
 
-/** The drill: one button, a copy, ten ways. */
+/** The drill: one button, a copy, eleven ways. */
 export function DrillCard() {
   const { t } = useTranslation();
   const may = useMay();

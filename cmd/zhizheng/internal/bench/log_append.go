@@ -150,11 +150,12 @@ func register(ctx context.Context, l *benchLog, k *evidence.Keeper) (evidence.ID
 	_, _ = rand.Read(r.SHA256[:]) // never fails since Go 1.24
 	r.Composite = sha256.Sum256(r.SHA256[:])
 	var eid evidence.ID
-	known, err := k.Known(ctx, r.SHA256, r.Size)
+	bytes := evidence.Fingerprint{SHA256: r.SHA256, Size: r.Size}
+	known, err := k.Known(ctx, bytes)
 	if err != nil {
 		return "", err
 	}
-	if known {
+	if known[bytes] {
 		return "", errors.New("random bytes were known")
 	}
 	err = l.Do(ctx, func(ctx context.Context, tx *pg.Tx) error {

@@ -67,3 +67,8 @@ func QueueCommit(b *pgx.Batch) {
 		return nil
 	}
 }
+
+// QueueSeq queues looking for the leaf under a key; no such leaf is pgx.ErrNoRows.
+func QueueSeq(b *pgx.Batch, key string, seq *int64) {
+	b.Queue(seqByKey, key).QueryRow(func(row pgx.Row) error { return row.Scan(seq) })
+}

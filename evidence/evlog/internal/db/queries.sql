@@ -57,6 +57,9 @@ from log_entry e
 left join log_payload p using (seq)
 where e.key = sqlc.arg(key);
 
+-- name: SeqByKey :one
+select seq from log_entry where key = sqlc.arg(key);
+
 -- name: EntriesBySubject :many
 select e.seq, e.key, e.leaf_hash, e.bytes, p.salt, p.payload
 from log_entry e

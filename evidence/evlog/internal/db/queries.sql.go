@@ -1136,6 +1136,17 @@ func (q *Queries) RequestBody(ctx context.Context, digest []byte) (string, error
 	return body, err
 }
 
+const seqByKey = `-- name: SeqByKey :one
+select seq from log_entry where key = $1
+`
+
+func (q *Queries) SeqByKey(ctx context.Context, key string) (int64, error) {
+	row := q.db.QueryRow(ctx, seqByKey, key)
+	var seq int64
+	err := row.Scan(&seq)
+	return seq, err
+}
+
 const stampAuthorities = `-- name: StampAuthorities :many
 select authority, attempts, next_at, tried_at, error, refused from log_timestamp_state where authority = any($1::text[])
 `
