@@ -100,12 +100,12 @@ const (
 )
 
 // openHub prepares everything that outlives one card.
-func openHub(c hubConfig) (h *hub, err error) {
+func openHub(c hubConfig) (_ *hub, err error) {
 	id, err := loadIdentity(c.Identity)
 	if err != nil {
 		return nil, err
 	}
-	h = &hub{id: id, gate: newGate(c.Parallel), pace: newPace(c.schedule), receipts: filepath.Join(c.Identity, "receipts")}
+	h := &hub{id: id, gate: newGate(c.Parallel), pace: newPace(c.schedule), receipts: filepath.Join(c.Identity, "receipts")}
 	defer func() {
 		if err != nil {
 			h.close()

@@ -182,9 +182,9 @@ func TestTwoAgentsOneIdentity(t *testing.T) {
 func TestSpoolIsOneAgents(t *testing.T) {
 	s := newSite(t)
 	spool := t.TempDir()
-	unlock, err := lockSpool(spool)
+	other, err := lockSpool(spool)
 	must(t, err)
-	defer unlock()
+	defer other.close()
 	r := s.dock(t, t.TempDir(), func(c *config) { c.Spool = spool })
 	if r.err == nil || !strings.Contains(r.err.Error(), "另一个采集代理") {
 		t.Fatalf("second agent: %v", r.err)
@@ -200,7 +200,7 @@ func TestGrowingAndShrinkingFiles(t *testing.T) {
 	must(t, err)
 	cd, err := openCard(card, nil)
 	must(t, err)
-	a := &agent{id: id, card: cd}
+	a := &agent{hub: &hub{id: id}, card: cd}
 	for what, change := range map[string]func() error{
 		"grows": func() error {
 			f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)

@@ -123,7 +123,8 @@ func (r runOf) count(status string) (n int) {
 // dock runs the agent in this process.
 func (s *site) dock(t *testing.T, folder string, change ...func(*config)) runOf {
 	t.Helper()
-	c := config{Identity: s.identity, Server: s.url, Source: folder, Once: true, JSON: true, Parallel: 4, Readers: 2, Patience: 20 * time.Second, States: time.Minute, System: systemFiles}
+	c := config{hubConfig: hubConfig{Identity: s.identity, Server: s.url, Parallel: 4, Readers: 2, Patience: 20 * time.Second, States: time.Minute, System: systemFiles}, Source: folder,
+		Once: true, JSON: true}
 	for _, f := range change {
 		f(&c)
 	}

@@ -134,6 +134,7 @@ type slotOf struct {
 	disabled string
 	current  *docking // nil while it is empty
 	port     string   // where something is being unlocked, "" else
+	idle     bool     // what it shows is a folder that is empty by now
 }
 
 // station runs until it is told to end. What was begun goes on at the next start.
@@ -272,12 +273,12 @@ func (p *post) compare(ctx context.Context, here []arrival) {
 			continue
 		}
 		a, still := there[d.from.key]
+		s.idle = false
 		switch {
-		case !still && d.from.folder: // a folder that became empty, or is being filled again
-			if d.finished() {
-				s.current = nil
-			} else {
-				taken[d.from.key] = true
+		case !still && d.from.folder: // it became empty, or is being filled again; what is shown stays until it is gone or replaced
+			_, err := os.Stat(d.from.path)
+			if s.idle = d.finished(); s.idle && err != nil {
+				s.current, s.idle = nil, false
 			}
 		case !still:
 			d.left()
@@ -299,15 +300,15 @@ func (p *post) compare(ctx context.Context, here []arrival) {
 // place finds a slot: the one its port or its folder is configured for, else the next free one. Without any it waits for one.
 func (p *post) place(ctx context.Context, a arrival) {
 	n := cmp.Or(p.site.Ports[a.port], a.slot)
-	for _, s := range p.slots {
-		if s.current != nil || (n != 0 && s.n != n) || (n == 0 && (s.disabled != "" || p.reserved(s.n))) {
-			continue
-		}
-		if s.disabled != "" {
+	for _, idle := range []bool{false, true} {
+		for _, s := range p.slots {
+			free := s.current == nil || idle && s.idle
+			if !free || s.disabled != "" || (n != 0 && s.n != n) || (n == 0 && p.reserved(s.n)) {
+				continue
+			}
+			s.current, s.port, s.idle = p.begin(ctx, s.n, a), "", false
 			return
 		}
-		s.current, s.port = p.begin(ctx, s.n, a), ""
-		return
 	}
 }
 

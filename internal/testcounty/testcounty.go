@@ -75,6 +75,7 @@ type County struct {
 	Named    []byte              // hash of the checkpoint that they name, nil for none
 
 	StoreOptions blob.Options
+	Identity     string // the station's folder
 	Secrets      string // the signer's folder, for processes that observe it
 
 	database   string // the owner's address
@@ -177,6 +178,7 @@ func (c *County) people() {
 func (c *County) enrol() {
 	c.t.Helper()
 	dir := filepath.Join(c.t.TempDir(), Station)
+	c.Identity = dir
 	c.must(c.Ingest.WriteIdentity(c.t.Context(), dir, c.URL, Station, Donghe, "示例采集站", "test"))
 	b, err := os.ReadFile(filepath.Join(dir, "key.pem"))
 	c.must(err)
