@@ -212,17 +212,17 @@ function clips(d) {
 
 function takeButton(d) {
   const may = ['takeable', 'wipeable', 'wiped', 'attention'].includes(d.state) && d.recorder
-  return el('button', { type: 'button', class: 'primary', disabled: !may, onclick: async () => { if (await act({ do: 'take', slot: d.slot })) toast(`已登记领用：${d.recorder}，请取出`) } }, d.taken ? '✔ 已登记领用' : '领用这台记录仪')
+  return el('button', { type: 'button', class: '', disabled: !may, onclick: async () => { if (await act({ do: 'take', slot: d.slot })) toast(`已登记领用：${d.recorder}，请取出`) } }, d.taken ? '✔ 已领用' : '领用')
 }
 
 function foot(d) {
   const open = d.gaps.filter((g) => !g.reason).length
   const ready = !['reading', 'uploading', 'unlocking'].includes(d.state)
   return el('div', { class: 'foot' },
-    el('button', { type: 'button', 'aria-pressed': String(d.urgent), onclick: () => act({ do: 'urgent', slot: d.slot, on: !d.urgent }) }, d.urgent ? '✔ 优先传' : '优先传'),
-    el('button', { type: 'button', class: 'primary', disabled: !ready, onclick: async () => { if (await act({ do: 'confirm', slot: d.slot })) { const mine = state.mine.find((x) => x.slot === d.slot); toast(open ? '回单已开具；还有缺失没有说明' : '回单已开具'); if (mine?.slip) slip(mine.slip) } } },
+    el('button', { type: 'button', class: 'primary go', disabled: !ready, onclick: async () => { if (await act({ do: 'confirm', slot: d.slot })) { const mine = state.mine.find((x) => x.slot === d.slot); toast(open ? '回单已开具；还有缺失没有说明' : '回单已开具'); if (mine?.slip) slip(mine.slip) } } },
       ready ? '✔ 确认归还，出回单' : '请稍候…'),
-    takeButton(d), d.slip ? el('button', { type: 'button', onclick: () => slip(d.slip) }, '看回单、打印') : el('span'))
+    el('button', { type: 'button', 'aria-pressed': String(d.urgent), onclick: () => act({ do: 'urgent', slot: d.slot, on: !d.urgent }) }, d.urgent ? '✔ 优先传' : '优先传'),
+    takeButton(d), el('button', { type: 'button', disabled: !d.slip, onclick: () => slip(d.slip) }, '看回单'))
 }
 
 async function slip(id) {

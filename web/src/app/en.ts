@@ -9,6 +9,25 @@ const texts: Record<string, string> = {
   "搜索": "Search", "案号、案由": "Case number, title", "编号、序列号": "Serial number", "文件名、编号、记录仪": "File name, number, recorder", "证据册状态未知": "State of the log unknown",
   "证据册停签：{{why}}": "Log stopped signing: {{why}}", "证据册 {{n}} 页 · 存证点 {{ago}}": "Log {{n}} leaves · checkpoint {{ago}}", "{{name}} 于 {{time}} 打印": "Printed by {{name}}, {{time}}", "没有这个页面": "No such page", "回到首页": "To the start page",
 
+
+  // docking stations
+  "停用": "Out of use", "解锁中": "Unlocking", "正在读卡 · 勿取": "Reading · don't take", "可取走": "May be taken", "影像上传中 · 勿取": "Uploading · don't take", "全部已封存": "All sealed",
+  "已清除 · 可取走": "Wiped · may be taken", "缺失待说明": "Gap without a reason", "待认领": "Whose is it?", "需处理": "Needs attention", "插入": "Docked", "取出": "Undocked", "领用": "Taken",
+  "归还": "Returned", "标注活动": "Labelled", "标记误录": "Marked as mistaken", "说明缺失": "Gap explained", "清除原件": "Original removed", "认领": "Claimed", "开具回单": "Slip made out",
+  "巡查": "Patrol", "检查": "Inspection", "劝导": "Persuasion", "送达": "Service", "断线": "Offline", "{{n}} 个站 · {{on}} 个在线": "{{n}} stations · {{on}} online",
+  "还没有采集站": "No docking station yet", "登记采集站后，这里实时显示各站归站情况。": "Once stations are enrolled, this page shows them live.",
+  "今日指纹 已入册 / 应有": "Fingerprints today, logged / due", "今日影像 已到库": "Footage today, in store", "影像到库比例": "Share in store", "各乡镇今日归站": "Townships today",
+  "影像到库": "Footage in store", "最近入册": "Last logged", "今日尚无": "Nothing today", "缺 {{n}}": "{{n}} missing",
+  "可取走：指纹已入册，影像已进本站暂存盘。全部已封存：每段影像的回执都已核对无误，此前不清卡。": "May be taken: fingerprints are in the log, footage is in the station's spool. All sealed: each clip's receipt was verified; no card is wiped before that.",
+  "最近报到 {{ago}}": "Last report {{ago}}", "暂存盘剩 {{n}}": "{{n}} free in the spool", "归站清单": "Docking list",
+  "采集站自 {{time}} 起没有报到，以下是当时的情形。": "The station has not reported since {{time}}; this is how it was then.", "在站指纹 已入册 / 应有": "Fingerprints in slots, logged / due",
+  "待传": "To be sent", "上行": "Uplink", "限 {{n}}": "limit {{n}}", "不限速": "no limit", "预计传完": "Done by", "暂停中": "Paused", "待人处理": "Needs a person",
+  "采集站还没有报告工位": "The station has not reported its slots", "采集站程序以“station”方式运行后，这里显示每个工位。": "Once the station's program runs as \"station\", each slot is shown here.",
+  "{{n}} 号工位": "Slot {{n}}", "指纹已入册 {{time}}": "Logged {{time}}", "未全部入册": "Not all logged", "未封存 {{n}}": "{{n}} not sealed", "站上发生的事": "What happened here",
+  "还没有：插入、领用、归还、标注、清除都会记在这里。": "Nothing yet: docking, taking, returning, labels and wipes are kept here.", "佩戴人": "Worn by", "按采集站的领用记录": "by the station's record",
+  "执法活动": "Activity", "记录仪原件": "Original on the recorder", "核对回执后已清除 {{time}}": "Removed after its receipt was verified, {{time}}",
+  "{{name}} 的采集站 PIN": "{{name}}'s PIN for docking stations", "只显示这一次，请当面告知本人；原来的 PIN 已作废。": "Shown this once: tell the officer in person. The old PIN has ended.",
+  "采集站 PIN": "Station PIN", "为 {{name}} 新发 PIN": "New PIN for {{name}}", "新发": "New",
   // failures, lists, small parts
   "连不上服务器": "The server can't be reached", "请检查网络或服务器是否在运行。": "Check the network, and whether the server is running.", "稍后重试": "try again later", "重试": "Try again",
   "页面出错": "This page failed", "可以：{{next}}": "What can be done: {{next}}", "请求号": "Request", "链接已复制，含当前筛选和位置": "Link copied, with filters and position",

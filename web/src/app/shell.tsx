@@ -1,5 +1,5 @@
 // The frame around every page: what one may do at the left, the state of the log and the search at the top.
-import { AuditOutlined, CloseOutlined, DatabaseOutlined, FolderOpenOutlined, IdcardOutlined, MailOutlined, MenuOutlined, MobileOutlined, MoonOutlined, SafetyCertificateOutlined, SearchOutlined, SunOutlined, VideoCameraOutlined, WalletOutlined, HomeOutlined, WarningOutlined } from "@ant-design/icons";
+import { AuditOutlined, CloseOutlined, DatabaseOutlined, FolderOpenOutlined, IdcardOutlined, MailOutlined, MenuOutlined, MobileOutlined, MoonOutlined, SafetyCertificateOutlined, SearchOutlined, SunOutlined, VideoCameraOutlined, WalletOutlined, HomeOutlined, WarningOutlined, UsbOutlined } from "@ant-design/icons";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useLocation, useNavigate, useRouter } from "@tanstack/react-router";
 import { App, Button, Dropdown, Input, type InputRef, Tooltip } from "antd";
@@ -20,6 +20,7 @@ const menu: { name: string; items: Item[] }[] = [
   { name: "办案", items: [{ to: "/cases", icon: <FolderOpenOutlined />, name: "案件", needs: "case:read" }] },
   { name: "装备与经费", items: [
     { to: "/devices", icon: <MobileOutlined />, name: "装备", needs: "device:read" },
+    { to: "/docks", icon: <UsbOutlined />, name: "采集站", needs: "device:read" },
     { to: "/dead-letters", icon: <MailOutlined />, name: "拒收报文", needs: "device:write" },
     { to: "/budget", icon: <WalletOutlined />, name: "经费台账", needs: "budget:read" }] },
   { name: "组织", items: [

@@ -2,10 +2,11 @@
 import { CheckCircleOutlined, ExclamationCircleOutlined, IdcardOutlined } from "@ant-design/icons";
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
-import { Skeleton } from "antd";
+import { App, Button, Skeleton } from "antd";
 import { useCallback, useMemo } from "react";
 import { useTranslation } from "react-i18next";
-import { client, unwrap, type Schemas } from "../api/client";
+import { client, Problem, unwrap, type Schemas } from "../api/client";
+import { useMay } from "../app/session";
 import { ClearFilters, TextFilter, TownshipFilter } from "../ui/filters";
 import { CopyLink, Empty, PageHead, ProblemView } from "../ui/parts";
 import { VirtualTable, type Column } from "../ui/VirtualTable";
@@ -28,6 +29,16 @@ export function Officers() {
   const more = useCallback(() => {
     if (q.hasNextPage && !q.isFetchingNextPage) void q.fetchNextPage();
   }, [q]);
+  const may = useMay();
+  const { modal, message } = App.useApp();
+  const newPin = useCallback(async (o: Officer) => {
+    try {
+      const r = await unwrap(client.POST("/api/v1/officers/{id}/pin", { params: { path: { id: o.id } } }));
+      modal.info({ title: t("{{name}} 的采集站 PIN", { name: o.name }), content: <><p style={{ fontSize: 28, letterSpacing: 6 }} className="mono">{r.pin}</p><p>{t("只显示这一次，请当面告知本人；原来的 PIN 已作废。")}</p></>, okText: t("知道了") });
+    } catch (e) {
+      void message.error(e instanceof Problem ? t(e.detail ?? e.title) : t("没有成功，请再试一次"));
+    }
+  }, [modal, message, t]);
   const filtered = Object.values(s).some((v) => v !== undefined);
   const columns: Column<Officer>[] = [
     { key: "name", title: t("姓名"), width: "120px", cell: (o) => <b>{o.name}</b> },
@@ -36,6 +47,7 @@ export function Officers() {
     { key: "from", title: t("有效期起"), width: "110px", cell: (o) => o.valid_from },
     { key: "to", title: t("有效期止"), width: "110px", cell: (o) => o.valid_to },
     { key: "ok", title: t("今日可否办案"), width: "130px", cell: (o) => (o.certified ? <span className="status good"><CheckCircleOutlined />{t("证件有效")}</span> : <span className="status warn"><ExclamationCircleOutlined />{t("证件无效")}</span>) },
+    ...(may("device:write") ? [{ key: "pin", title: t("采集站 PIN"), width: "100px", cell: (o: Officer) => <Button size="small" onClick={() => void newPin(o)} aria-label={t("为 {{name}} 新发 PIN", { name: o.name })}>{t("新发")}</Button> }] : []),
   ];
   return (
     <>
