@@ -11,6 +11,7 @@ const texts: Record<string, string> = {
 
 
   // docking stations
+  "指纹": "Fingerprint", "{{n}} 段": "{{n}} clips", "未识别": "Unknown", "内容": "Content", "知道了": "Understood", "没有成功，请再试一次": "That didn't work, please try again",
   "停用": "Out of use", "解锁中": "Unlocking", "正在读卡 · 勿取": "Reading · don't take", "可取走": "May be taken", "影像上传中 · 勿取": "Uploading · don't take", "全部已封存": "All sealed",
   "已清除 · 可取走": "Wiped · may be taken", "缺失待说明": "Gap without a reason", "待认领": "Whose is it?", "需处理": "Needs attention", "插入": "Docked", "取出": "Undocked", "领用": "Taken",
   "归还": "Returned", "标注活动": "Labelled", "标记误录": "Marked as mistaken", "说明缺失": "Gap explained", "清除原件": "Original removed", "认领": "Claimed", "开具回单": "Slip made out",
