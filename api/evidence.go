@@ -186,7 +186,7 @@ func (s *Server) evidenceContent(c *gin.Context) error {
 		return err
 	}
 	download := c.Query("download") == "true" || c.Query("download") == "1"
-	if c.Request.Method != http.MethodHead && rec.Status != evidence.StatusPending {
+	if c.Request.Method != http.MethodHead && rec.Status != evidence.StatusPending && rec.Status != evidence.StatusDeleted {
 		if err := s.Evidence.Viewed(ctx, rec.ID, download, actOf(ctx)); err != nil {
 			return err
 		}

@@ -23,6 +23,7 @@ var statusOf = map[fault.Kind]struct {
 	fault.KindForbidden:    {http.StatusForbidden, "没有这项权限"},
 	fault.KindNotFound:     {http.StatusNotFound, "没有找到"},
 	fault.KindConflict:     {http.StatusConflict, "与已有内容冲突"},
+	fault.KindGone:         {http.StatusGone, "已依规定销毁"},
 	fault.KindTooLarge:     {http.StatusRequestEntityTooLarge, "内容太大"},
 	fault.KindRefused:      {http.StatusUnprocessableEntity, "依规定不能办理"},
 	fault.KindUnavailable:  {http.StatusServiceUnavailable, "服务暂时不可用"},

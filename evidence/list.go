@@ -22,6 +22,7 @@ type Filter struct {
 	SHA256                              string // hex
 	Query                               string // part of file name, serial or id
 	From, To                            *time.Time
+	Late                                bool // uploaded late, or late and still to come
 }
 
 // Page is a part of a list; Next is "" at the end.
@@ -42,10 +43,15 @@ func (k *Keeper) List(ctx context.Context, s Scope, f Filter, cursor string, lim
 			return Page[Record]{}, fault.Invalid("sha256 应为 64 位十六进制")
 		}
 	}
+	var late *time.Time
+	if f.Late {
+		now := k.now().UTC()
+		late = &now
+	}
 	rows, err := db.New(k.pool).List(ctx, db.ListParams{
 		Townships: s.Townships, Status: opt(f.Status), Verdict: opt(f.Verdict), Recorder: opt(f.Recorder), DeviceID: opt(f.DeviceID), Station: opt(f.Station),
 		Sha256: digest, Q: opt(strings.ToLower(strings.TrimSpace(f.Query))), FromAt: f.From, ToAt: f.To,
-		BeforeAt: at, BeforeID: opt(after), MaxRows: int32(limit + 1),
+		LateNow: late, LateAfter: k.Policy.LateAfter.Seconds(), BeforeAt: at, BeforeID: opt(after), MaxRows: int32(limit + 1),
 	})
 	if err != nil {
 		return Page[Record]{}, fmt.Errorf("list evidence: %w", err)

@@ -28,7 +28,9 @@ const (
 	KindUploading  Kind = 23
 	KindClipped    Kind = 24 // a clip was made of it: new evidence that names this one
 	KindShared     Kind = 25
-	KindDeleted    Kind = 26 // at the end of retention
+	KindDeleted    Kind = 26 // at the end of retention: the store shows it no more
+	KindDeleting   Kind = 27 // that it is going to be, before any byte goes
+	KindLateReason Kind = 28 // why it was uploaded late
 
 	KindCaseOpened   Kind = 40 // subject: case
 	KindCaseStage    Kind = 41
@@ -90,6 +92,8 @@ var registry = []KindInfo{
 	{KindClipped, "clipped", "截取片段", "a clip was made of it", payload[ClippedPayload]},
 	{KindShared, "shared", "共享", "shared", payload[CustodyPayload]},
 	{KindDeleted, "deleted", "留存期满删除", "deleted at the end of retention", payload[DeletedPayload]},
+	{KindDeleting, "deleting", "留存期满，决定销毁", "retention over, to be deleted", payload[DeletedPayload]},
+	{KindLateReason, "late-reason", "说明迟传理由", "reason for a late upload given", payload[CustodyPayload]},
 	{KindCaseOpened, "case-opened", "立案", "case filed", payload[CasePayload]},
 	{KindCaseStage, "case-stage", "办案环节推进", "case moved to another stage", payload[CasePayload]},
 	{KindCaseDecided, "case-decided", "作出处罚决定，冻结证据", "decided, evidence frozen", payload[CasePayload]},
