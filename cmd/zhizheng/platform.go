@@ -93,16 +93,18 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 		return nil, err
 	}
 	pl.evidence = evidence.NewKeeper(pl.pool, pl.log, svc.store, nil)
+	pl.evidence.Policy = c.policy(c.RetentionDays)
 	pl.authority = authority.New(pl.pool, pl.log, authority.Options{Secure: c.secure(), Logger: logger})
 	pl.devices = devices.New(pl.pool, devices.Options{Logger: logger})
 	pl.budget = budget.New(pl.pool, pl.log, pl.devices, nil)
 	workers := river.NewWorkers()
 	river.AddWorker(workers, cases.NewHoldWorker(pl.evidence))
+	river.AddWorker(workers, evidence.NewExpiryWorker(pl.evidence))
 	media.Register(workers, media.FromKeeper(pl.evidence, svc.store, logger))
 	pl.jobs, err = river.NewClient(riverpgxv5.New(pl.pool), &river.Config{
 		Queues:       map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}, media.Queue: {MaxWorkers: 1}},
 		Workers:      workers,
-		PeriodicJobs: []*river.PeriodicJob{cases.PeriodicHolds()},
+		PeriodicJobs: []*river.PeriodicJob{cases.PeriodicHolds(), evidence.PeriodicExpiry()},
 		Logger:       slog.New(levelFilter{logger.Handler(), slog.LevelWarn}),
 	})
 	if err != nil {
