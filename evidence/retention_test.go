@@ -198,3 +198,60 @@ func TestCategoryAtTheEdge(t *testing.T) {
 		t.Errorf("no category: %d", a.Status)
 	}
 }
+
+// Late is what was sealed, or is still to come, more than a day after its recording ended, as its device claims: by the container, else by
+// the file's own time. Of a clip whose end is unknown or lies ahead nothing is said.
+func TestLateUploads(t *testing.T) {
+	c := testcounty.New(t)
+	late, punctual, unknown, ahead := c.Seals("late.mp4", []byte("1")), c.Seals("punctual.mp4", []byte("2")), c.Seals("unknown.mp4", []byte("3")), c.Seals("ahead.mp4", []byte("4"))
+	contained := c.Seals("contained.mp4", []byte("5"))
+	coming, _, _ := c.Registers("coming.mp4", []byte("6"))
+	modified := func(id evidence.ID, ago time.Duration) {
+		t.Helper()
+		_, err := c.Owner().Exec(t.Context(), `update evidence set modified_at = registered_at - $2 * interval '1 second' where id = $1`, string(id), ago.Seconds())
+		must(t, err)
+	}
+	modified(late, 30*time.Hour+time.Minute)
+	modified(punctual, 23*time.Hour)
+	modified(ahead, -time.Hour)
+	modified(contained, time.Hour)
+	modified(coming, 50*time.Hour+time.Minute)
+	begun := time.Now().Add(-27 * time.Hour)
+	must(t, c.Keeper.SaveFacts(t.Context(), contained, map[string]any{"duration_ms": 30 * 60_000}, "ok", &begun)) // 26.5 h ago, whatever the file says
+	c.User("li", "officer", testcounty.Donghe)
+	c.User("shen", "leader")
+	li := c.SignedIn("li")
+	hours := func(id evidence.ID) int {
+		t.Helper()
+		var v struct {
+			Hours int `json:"late_hours"`
+		}
+		must(t, json.Unmarshal(li.Get("/api/v1/evidence/"+string(id)).Body, &v))
+		return v.Hours
+	}
+	for id, want := range map[evidence.ID]int{late: 30, punctual: 0, unknown: 0, ahead: 0, contained: 26, coming: 50} {
+		if got := hours(id); got != want {
+			t.Errorf("%s: %d hours, want %d", record(t, c, id).FileName, got, want)
+		}
+	}
+	var page struct{ Items []struct{ ID string } }
+	must(t, json.Unmarshal(li.Get("/api/v1/evidence?late=true").Body, &page))
+	got := map[evidence.ID]bool{}
+	for _, i := range page.Items {
+		got[evidence.ID(i.ID)] = true
+	}
+	if len(got) != 3 || !got[late] || !got[contained] || !got[coming] {
+		t.Errorf("late: %v", got)
+	}
+	at := func(id evidence.ID) string { return "/api/v1/evidence/" + string(id) + "/late-reason" }
+	reason := map[string]any{"reason": "山洪断网两天"}
+	if a := c.SignedIn("shen").JSON("POST", at(late), reason); a.Status != 403 {
+		t.Errorf("who only watches: %d", a.Status)
+	}
+	if a := li.JSON("POST", at(punctual), reason); a.Status != 409 {
+		t.Errorf("a reason for what is not late: %d", a.Status)
+	}
+	if a := li.JSON("POST", at(late), reason); a.Status != 200 || record(t, c, late).LateReason != "山洪断网两天" || kinds(t, c, late)[chain.KindLateReason] != 1 {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
+}
