@@ -100,11 +100,12 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	workers := river.NewWorkers()
 	river.AddWorker(workers, cases.NewHoldWorker(pl.evidence))
 	river.AddWorker(workers, evidence.NewExpiryWorker(pl.evidence))
+	river.AddWorker(workers, &ingest.OrphanWorker{Service: func() *ingest.Service { return pl.ingest }})
 	media.Register(workers, media.FromKeeper(pl.evidence, svc.store, logger))
 	pl.jobs, err = river.NewClient(riverpgxv5.New(pl.pool), &river.Config{
 		Queues:       map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}, media.Queue: {MaxWorkers: 1}},
 		Workers:      workers,
-		PeriodicJobs: []*river.PeriodicJob{cases.PeriodicHolds(), evidence.PeriodicExpiry()},
+		PeriodicJobs: []*river.PeriodicJob{cases.PeriodicHolds(), evidence.PeriodicExpiry(), ingest.PeriodicOrphans()},
 		Logger:       slog.New(levelFilter{logger.Handler(), slog.LevelWarn}),
 	})
 	if err != nil {

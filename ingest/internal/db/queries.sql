@@ -154,3 +154,9 @@ insert into seen_checkpoint (hash, size, note) values ($1, $2, $3) on conflict d
 
 -- name: SeenCheckpoint :one
 select * from seen_checkpoint where hash = $1;
+
+-- name: StaleUploads :many
+-- of records that wait for their bytes, and that nothing was heard of since
+select u.* from upload u join evidence e on e.id = u.evidence_id
+where u.state = 'open' and e.status = 'pending' and u.updated_at < sqlc.arg('before')::timestamptz and u.id > sqlc.arg('after')::text
+order by u.id limit sqlc.arg('max_rows');
