@@ -342,7 +342,7 @@ type Alarm struct {
 	EvidenceID *string `json:"evidence_id,omitempty"`
 	ID         string  `json:"id"`
 
-	// Kind damaged, missing, unreadable, canary, log-audit, drill
+	// Kind damaged, missing, unreadable, canary, log-audit, drill, capacity
 	Kind         string  `json:"kind"`
 	Reason       *string `json:"reason,omitempty"`
 	RunID        *string `json:"run_id,omitempty"`
@@ -1381,11 +1381,28 @@ type SignIn struct {
 	Username string `json:"username"`
 }
 
+// StoreCapacity defines model for StoreCapacity.
+type StoreCapacity struct {
+	// DailyBytes Intake a day, over the last 14 days
+	DailyBytes int64 `json:"daily_bytes"`
+
+	// DaysLeft At that rate
+	DaysLeft *int `json:"days_left,omitempty"`
+
+	// FreeBytes What footage may still take; absent when nobody knows
+	FreeBytes *int64 `json:"free_bytes,omitempty"`
+
+	// Full New footage is refused (507)
+	Full      bool  `json:"full"`
+	KeptBytes int64 `json:"kept_bytes"`
+}
+
 // System defines model for System.
 type System struct {
 	Demo     bool              `json:"demo"`
 	Now      time.Time         `json:"now"`
 	Services map[string]string `json:"services"`
+	Store    StoreCapacity     `json:"store"`
 
 	// StoreLabel `attested` or `re-read required`
 	StoreLabel string `json:"store_label"`

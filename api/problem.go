@@ -42,6 +42,11 @@ func (s *Server) writeError(c *gin.Context, err error) {
 	if pg.IsBadText(err) {
 		err = fault.Invalid("含有无法保存的字符（NUL，或不是 UTF-8 文本）").Because(err)
 	}
+	if fault.Is(err, fault.KindStorageFull) {
+		if aerr := s.Audit.RaiseFull(c); aerr != nil {
+			s.log.ErrorContext(c, "the store is full, and the alarm can't be raised", "err", aerr)
+		}
+	}
 	p := Problem{Type: "about:blank", Status: http.StatusInternalServerError, Title: "服务器内部错误", Instance: ptr(requestID(c))}
 	var f *fault.Error
 	switch known, ok := statusOf[fault.KindOf(err)]; {

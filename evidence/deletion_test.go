@@ -147,7 +147,9 @@ func TestWhatIsOverGoes(t *testing.T) {
 	if a := c.SignedIn("jia").Get("/api/v1/evidence/" + string(over) + "/deletion-certificate"); a.Status != 404 {
 		t.Errorf("another township's certificate: %d", a.Status)
 	}
-	var list struct{ Items []struct{ Evidence struct{ ID string } } }
+	var list struct {
+		Items []struct{ Evidence struct{ ID string } }
+	}
 	must(t, json.Unmarshal(li.Get("/api/v1/retention/deleted").Body, &list))
 	if len(list.Items) != 1 || list.Items[0].Evidence.ID != string(over) {
 		t.Errorf("deleted: %+v", list)

@@ -13,6 +13,7 @@ import (
 
 	"zhizheng/evidence/internal/db"
 	"zhizheng/internal/fault"
+	"zhizheng/internal/pg"
 )
 
 // Filter narrows a list; zero fields don't.
@@ -143,4 +144,19 @@ func (k *Keeper) SmallestSealed(ctx context.Context, most int64) (Record, error)
 		return Record{}, fmt.Errorf("find a sealed item: %w", err)
 	}
 	return record(row), nil
+}
+
+// Intake is how much footage came and is kept.
+type Intake struct {
+	Since, Kept int64     // bytes
+	First       time.Time // when the first was sealed; now if none was
+}
+
+// Intake counts what was sealed since a time, whether or not it is still kept, and all that is kept.
+func (k *Keeper) Intake(ctx context.Context, since time.Time) (Intake, error) {
+	row, err := db.New(k.pool).Intake(ctx, since)
+	if err != nil {
+		return Intake{}, pg.Away(fmt.Errorf("count intake: %w", err))
+	}
+	return Intake(row), nil
 }

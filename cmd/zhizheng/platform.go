@@ -118,7 +118,7 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	}
 	pl.audit = audit.New(audit.Options{Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Stores: []audit.Store{{Name: mainStore, Options: svc.stored}},
 		Drill:   drill.New(drill.Options{Log: pl.log, Evidence: pl.evidence, Read: manifest.Open, Enrolment: ingest.EnrolmentKey}),
-		CasesOf: pl.cases.IDsOfEvidence, LogDaily: daily, LogAt: at, CanaryEvery: c.CanaryEvery, RereadEvery: c.RereadEvery, Rate: c.RereadRate, Logger: logger})
+		CasesOf: pl.cases.IDsOfEvidence, Free: c.free(svc), LogDaily: daily, LogAt: at, CanaryEvery: c.CanaryEvery, RereadEvery: c.RereadEvery, Rate: c.RereadRate, Logger: logger})
 	series, err := c.series()
 	if err != nil {
 		return nil, err
@@ -199,6 +199,8 @@ func (pl *platform) ready(ctx context.Context) map[string]string {
 		state["store"] = "no answer"
 	} else if pl.audit.LockBroken() {
 		state["store"] = api.LockBroken // it goes on serving: what is there must stay readable
+	} else if pl.audit.StoreFull() {
+		state["store"] = api.StoreFull // so here
 	}
 	if pl.broker != nil {
 		state["mqtt"] = "ok"
