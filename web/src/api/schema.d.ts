@@ -329,6 +329,108 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/evidence/{id}/category": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Put an item into a category that keeps it longer; the store's lock follows by a job */
+        put: operations["setCategory"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/evidence/{id}/late-reason": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say why an item was uploaded late */
+        post: operations["explainLate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/evidence/{id}/deletion-certificate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Certificate of a deletion at the end of retention, with its receipt (C2SP tlog-proof); 202 until the store has shown that the bytes are gone and a checkpoint covers the leaf */
+        get: operations["getDeletionCertificate"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/retention/due": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is over its retention and will be deleted unless somebody keeps it, soonest first */
+        get: operations["listDue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/retention/deleted": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was deleted at the end of its retention, newest first */
+        get: operations["listDeleted"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/retention/{id}/keep": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Keep an item that is due for another ordinary term */
+        post: operations["keepDue"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/evidence/{id}/restriction": {
         parameters: {
             query?: never;
@@ -1006,11 +1108,30 @@ export interface components {
             demo: boolean;
             /** @description `attested` or `re-read required` */
             store_label: string;
+            store: components["schemas"]["StoreCapacity"];
             services: {
                 [key: string]: string;
             };
             /** Format: date-time */
             now: string;
+        };
+        StoreCapacity: {
+            /**
+             * Format: int64
+             * @description What footage may still take; absent when nobody knows
+             */
+            free_bytes?: number;
+            /** Format: int64 */
+            kept_bytes: number;
+            /**
+             * Format: int64
+             * @description Intake a day, over the last 14 days
+             */
+            daily_bytes: number;
+            /** @description At that rate */
+            days_left?: number;
+            /** @description New footage is refused (507) */
+            full: boolean;
         };
         SignIn: {
             username: string;
@@ -1101,10 +1222,10 @@ export interface components {
             leaf_index?: number;
         };
         /**
-         * @description pending = 影像待传, sealed = 已封存, damaged = 已损坏
+         * @description pending = 影像待传, sealed = 已封存, damaged = 已损坏, deleted = 留存期满已销毁
          * @enum {string}
          */
-        EvidenceStatus: "pending" | "sealed" | "damaged";
+        EvidenceStatus: "pending" | "sealed" | "damaged" | "deleted";
         MediaFacts: {
             /** @description ok, truncated, damaged, encrypted, not-media, empty, sidecar, unknown (media of a kind that isn't looked into); empty until the file was looked at */
             verdict: string;
@@ -1172,8 +1293,30 @@ export interface components {
             registered_at: string;
             /** Format: date-time */
             sealed_at?: string;
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description Kept at least until then; of what is kept for good, how far its lock reaches
+             */
             retain_until?: string;
+            category?: components["schemas"]["Category"];
+            category_reason?: string;
+            /** @description Kept for good */
+            permanent?: boolean;
+            /** @description Whole days until the end of retention; absent when kept for good or not sealed */
+            days_left?: number;
+            /**
+             * Format: date-time
+             * @description As the store confirmed
+             */
+            locked_until?: string;
+            /**
+             * Format: date-time
+             * @description End of the recording, as the device claims
+             */
+            recorded_end?: string;
+            /** @description Hours from the claimed end of the recording to the sealing (or to now), when that is too late */
+            late_hours?: number;
+            late_reason?: string;
             /** @description `attested` or `re-read` */
             check?: string;
             /**
@@ -1196,6 +1339,58 @@ export interface components {
             device?: components["schemas"]["DeviceRef"];
             leaves: components["schemas"]["LogPosition"][];
             completeness?: components["schemas"]["Completeness"];
+        };
+        /** @enum {string} */
+        Category: "ordinary" | "case" | "complaint" | "obstruction" | "major";
+        Deletion: {
+            evidence: components["schemas"]["Evidence"];
+            /** Format: date-time */
+            proposed_at: string;
+            /**
+             * Format: date-time
+             * @description End of the time for objections
+             */
+            due_at: string;
+            /** Format: date-time */
+            decided_at?: string;
+            /**
+             * Format: date-time
+             * @description The store showed that the bytes are gone
+             */
+            gone_at?: string;
+        };
+        DeletionPage: {
+            items: components["schemas"]["Deletion"][];
+            next_cursor: string;
+        };
+        DeletionCertificate: {
+            evidence_id: string;
+            sha256: string;
+            /** Format: int64 */
+            size: number;
+            category: components["schemas"]["Category"];
+            /** Format: date-time */
+            sealed_at: string;
+            /** Format: date-time */
+            retain_until: string;
+            /** Format: date-time */
+            proposed_at: string;
+            actor: string;
+            /** @description By which policy */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description When the store no longer had it
+             */
+            deleted_at: string;
+            /** Format: int64 */
+            leaf_index: number;
+            /** Format: int64 */
+            decided_leaf_index: number;
+            /** @description The certificate as people read it, of nothing but the leaves */
+            text: string;
+            /** @description Proof of its leaf */
+            receipt: string;
         };
         CaseRef: {
             id: string;
@@ -1656,7 +1851,7 @@ export interface components {
             id: string;
             /** Format: date-time */
             at: string;
-            /** @description damaged, missing, unreadable, canary, log-audit, drill */
+            /** @description damaged, missing, unreadable, canary, log-audit, drill, capacity */
             kind: string;
             run_id?: string;
             /** @description For those who may read evidence or administer the log */
@@ -2439,6 +2634,8 @@ export interface operations {
                 from?: string;
                 /** @description Recorded before */
                 to?: string;
+                /** @description Only what was uploaded late, or is late and still to come */
+                late?: boolean;
             };
             header?: never;
             path?: never;
@@ -2506,6 +2703,13 @@ export interface operations {
             };
             /** @description A range */
             206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Deleted at the end of its retention; the Link header names the certificate */
+            410: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2588,6 +2792,172 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CustodyPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    setCategory: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    category: components["schemas"]["Category"];
+                    reason: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Record */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Evidence"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    explainLate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Reason"];
+            };
+        };
+        responses: {
+            /** @description Record */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Evidence"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getDeletionCertificate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Certificate */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletionCertificate"];
+                };
+            };
+            /** @description Not yet; Retry-After */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listDue: {
+        parameters: {
+            query?: {
+                limit?: components["parameters"]["Limit"];
+                cursor?: components["parameters"]["Cursor"];
+                /** @description Division code */
+                township?: components["parameters"]["TownshipCode"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletionPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listDeleted: {
+        parameters: {
+            query?: {
+                limit?: components["parameters"]["Limit"];
+                cursor?: components["parameters"]["Cursor"];
+                /** @description Division code */
+                township?: components["parameters"]["TownshipCode"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletionPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    keepDue: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Reason"];
+            };
+        };
+        responses: {
+            /** @description Record */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Evidence"];
                 };
             };
             default: components["responses"]["Problem"];
