@@ -230,6 +230,9 @@ func (s *Server) evidencePoster(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	if rec.Status == evidence.StatusDeleted {
+		return fault.Gone("这份影像已在留存期满后销毁")
+	}
 	if rec.PosterKey == "" {
 		return fault.NotFound("这条影像没有封面")
 	}

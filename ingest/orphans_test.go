@@ -94,7 +94,7 @@ func TestObjectThatCanNeverBeSealed(t *testing.T) {
 	c := newCounty(t)
 	c.OpenLock = 10 * time.Millisecond
 	body := []byte("right")
-	rec, u, parts := c.begun("right.mp4", body)
+	rec, _, parts := c.begun("right.mp4", body)
 	o, err := c.store.Put(t.Context(), rec.ObjectKey, []byte("wrong"), blob.CreateOptions{RetainUntil: time.Now().Add(3 * time.Second)})
 	must(t, err)
 	there := func() bool {
@@ -117,7 +117,7 @@ func TestObjectThatCanNeverBeSealed(t *testing.T) {
 		t.Errorf("%s, %d removed, %v", r.Status, removed, err)
 	}
 	c.OpenLock = time.Hour
-	u, err = c.BeginUpload(t.Context(), c.station, rec.ID, rec.PartSize, parts)
+	u, err := c.BeginUpload(t.Context(), c.station, rec.ID, rec.PartSize, parts)
 	must(t, err)
 	c.send(u, body)
 	_, err = c.CompleteUpload(t.Context(), c.station, u.ID)
