@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/mod/sumdb/note"
+
 	"zhizheng/evidence"
 	"zhizheng/evidence/audit"
 	"zhizheng/evidence/chain"
@@ -143,6 +145,13 @@ func TestWhatIsOverGoes(t *testing.T) {
 	sum := hex.EncodeToString(rec.SHA256)
 	if a.Status != 200 || cert.SHA256 != sum || !strings.Contains(cert.Text, sum) || cert.Leaf <= cert.Decided || !strings.Contains(cert.Receipt, "c2sp.org/tlog-proof") {
 		t.Errorf("certificate: %d %s", a.Status, a.Body)
+	}
+	log, err := note.NewVerifier(c.Log.VKey())
+	must(t, err)
+	proven, err := chain.VerifyReceiptByLog([]byte(cert.Receipt), log)
+	must(t, err)
+	if p, err := chain.Payload[chain.DeletedPayload](proven.Payload); err != nil || proven.Index != cert.Leaf || hex.EncodeToString(p.SHA256) != sum || p.EvidenceID != string(over) {
+		t.Errorf("the receipt proves %+v, %v", p, err)
 	}
 	if a := c.SignedIn("jia").Get("/api/v1/evidence/" + string(over) + "/deletion-certificate"); a.Status != 404 {
 		t.Errorf("another township's certificate: %d", a.Status)
