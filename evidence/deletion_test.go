@@ -254,6 +254,46 @@ func TestObjected(t *testing.T) {
 	}
 }
 
+// Several servers run the job at once: each item goes once, and no server fails over another.
+func TestManyServersDeleteOnce(t *testing.T) {
+	c := shortlived(t, time.Hour)
+	var ids []evidence.ID
+	for i := range 12 {
+		ids = append(ids, c.Seals(fmt.Sprint(i, ".mp4"), []byte{byte(i)}))
+	}
+	proposed(t, c, len(ids))
+	windowOver(t, c)
+	ended := make(chan error)
+	const servers = 4
+	for range servers {
+		go func() { ended <- c.KeeperOn(c.Store).Expire(t.Context()) }()
+	}
+	for range servers {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	for _, id := range ids {
+		gone(t, c, id)
+	}
+	p, err := c.Keeper.Gone(t.Context(), evidence.Scope{}, "", 5)
+	must(t, err)
+	seen := map[evidence.ID]bool{}
+	for pages := 1; ; pages++ {
+		for _, d := range p.Items {
+			seen[d.Record.ID] = true
+		}
+		if p.Next == "" {
+			if len(seen) != len(ids) || pages != 3 {
+				t.Errorf("%d of %d on %d pages", len(seen), len(ids), pages)
+			}
+			break
+		}
+		p, err = c.Keeper.Gone(t.Context(), evidence.Scope{}, p.Next, 5)
+		must(t, err)
+	}
+}
+
 // A record that was changed to point at other bytes than its decision names takes nothing along.
 func TestDecisionNamesItsBytes(t *testing.T) {
 	c := shortlived(t, 0)
