@@ -250,6 +250,9 @@ func (s *Server) itemLeaves(ctx context.Context, rec evidence.Record, item *bund
 			}
 			item.SealLeaf = l.Seq
 			item.SealedAt = rec.SealedAt.UTC().Format(time.RFC3339)
+			if rec.Status == evidence.StatusDeleted { // the leaves of its deletion stand for its bytes
+				continue
+			}
 			item.Open = func(ctx context.Context) (io.ReadCloser, error) {
 				return s.Evidence.Open(ctx, rec, evidence.Range{Off: 0, Len: rec.Size})
 			}

@@ -283,6 +283,8 @@ func TestExportsThatAreNotWhatTheLogSays(t *testing.T) {
 			in.Items[0].Open = func(context.Context) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("other")), nil }
 		}, "", nil},
 		{"the bytes left out", "the file in the bundle has another digest", func(in *bundle.Input) { in.Items[0].Open = nil }, "", nil},
+		{"the bytes left out and said to be deleted", "no leaf says that it was deleted", func(in *bundle.Input) { in.Items[0].Open, in.Items[0].Status = nil, "deleted" }, "", nil},
+		{"said to be deleted, and here", "it is here and said to be deleted", func(in *bundle.Input) { in.Items[0].Status = "deleted" }, "", nil},
 		{"a proof under another leaf's name", "回执属于另一个叶子", func(in *bundle.Input) {
 			in.Proofs[clip.SealLeaf], in.Proofs[clip.ManifestLeaf] = in.Proofs[clip.ManifestLeaf], in.Proofs[clip.SealLeaf]
 		}, "", nil},

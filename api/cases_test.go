@@ -21,6 +21,7 @@ import (
 	"zhizheng/cases"
 	"zhizheng/devices"
 	"zhizheng/evidence"
+	"zhizheng/evidence/audit"
 	"zhizheng/evidence/evlog"
 	"zhizheng/evidence/evlog/signer"
 	"zhizheng/internal/testenv"
@@ -57,7 +58,7 @@ func newSiteWith(t *testing.T, change func(*Deps)) *site {
 	must(t, err)
 	registry := devices.New(pool, devices.Options{})
 	ledger := budget.New(pool, log, registry, nil)
-	deps := Deps{Devices: registry, Budget: ledger, Pool: pool, Log: log, Evidence: keeper, Authority: auth, Cases: cases.New(pool, log, auth, keeper, jobs, nil),
+	deps := Deps{Devices: registry, Budget: ledger, Pool: pool, Log: log, Evidence: keeper, Audit: audit.New(audit.Options{Pool: pool, Log: log, Evidence: keeper}), Authority: auth, Cases: cases.New(pool, log, auth, keeper, jobs, nil),
 		Console: fstest.MapFS{"index.html": {Data: []byte("console")}}, Version: "test",
 		Ready: func(context.Context) map[string]string { return map[string]string{"database": "ok"} }}
 	change(&deps)

@@ -48,7 +48,7 @@ func (s *Server) ListEvidence(ctx context.Context, r ListEvidenceRequestObject) 
 		return nil, err
 	}
 	page, err := s.Evidence.List(ctx, sc, evidence.Filter{Status: string(val(p.Status)), Verdict: val(p.Verdict), Recorder: val(p.Recorder),
-		DeviceID: val(p.DeviceID), SHA256: val(p.Sha256), Query: val(p.Q), From: p.From, To: p.To}, val(p.Cursor), pageLimit(p.Limit))
+		DeviceID: val(p.DeviceID), SHA256: val(p.Sha256), Query: val(p.Q), From: p.From, To: p.To, Late: val(p.Late)}, val(p.Cursor), pageLimit(p.Limit))
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (s *Server) ListEvidence(ctx context.Context, r ListEvidenceRequestObject) 
 	}
 	out := ListEvidence200JSONResponse{Items: make([]Evidence, len(page.Items)), NextCursor: page.Next}
 	for i, rec := range page.Items {
-		v, err := evidenceView(rec, names)
+		v, err := s.evidenceView(rec, names)
 		if err != nil {
 			return nil, err
 		}
@@ -98,7 +98,7 @@ func (s *Server) evidenceFile(ctx context.Context, eid evidence.ID) (Evidence, e
 	if err != nil {
 		return Evidence{}, err
 	}
-	v, err := evidenceView(rec, names)
+	v, err := s.evidenceView(rec, names)
 	if err != nil {
 		return Evidence{}, err
 	}
@@ -147,7 +147,7 @@ func (s *Server) leavesOf(ctx context.Context, rec evidence.Record) ([]LogPositi
 	return out, nil
 }
 
-func evidenceView(r evidence.Record, townships map[string]string) (Evidence, error) {
+func (s *Server) evidenceView(r evidence.Record, townships map[string]string) (Evidence, error) {
 	v := Evidence{
 		ID: string(r.ID), Township: r.Township, TownshipName: townships[r.Township], FileName: r.FileName, Size: r.Size, Sha256: r.SHA256Hex(),
 		Composite: ptr(hex.EncodeToString(r.Composite)), PartSize: &r.PartSize, Status: EvidenceStatus(r.Status), Recorder: ptr(r.Recorder),
@@ -162,6 +162,7 @@ func evidenceView(r evidence.Record, townships map[string]string) (Evidence, err
 	}
 	v.Media.Verdict = r.Verdict
 	v.ContentType = contentTypeOf(r, v.Media)
+	s.retention(&v, r)
 	return v, nil
 }
 
@@ -190,7 +191,7 @@ func (s *Server) evidenceContent(c *gin.Context) error {
 		return err
 	}
 	download := c.Query("download") == "true" || c.Query("download") == "1"
-	if c.Request.Method != http.MethodHead && rec.Status != evidence.StatusPending {
+	if c.Request.Method != http.MethodHead && rec.Status != evidence.StatusPending && rec.Status != evidence.StatusDeleted {
 		if err := s.Evidence.Viewed(ctx, rec.ID, download, actOf(ctx)); err != nil {
 			return err
 		}
@@ -234,6 +235,9 @@ func (s *Server) evidencePoster(c *gin.Context) error {
 	rec, err := s.visible(ctx, c.Param("id"))
 	if err != nil {
 		return err
+	}
+	if rec.Status == evidence.StatusDeleted {
+		return fault.Gone("这份影像已在留存期满后销毁")
 	}
 	if rec.PosterKey == "" {
 		return fault.NotFound("这条影像没有封面")

@@ -95,6 +95,33 @@ func (e AuditRunState) Valid() bool {
 	}
 }
 
+// Defines values for Category.
+const (
+	CategoryCase        Category = "case"
+	CategoryComplaint   Category = "complaint"
+	CategoryMajor       Category = "major"
+	CategoryObstruction Category = "obstruction"
+	CategoryOrdinary    Category = "ordinary"
+)
+
+// Valid indicates whether the value is a known member of the Category enum.
+func (e Category) Valid() bool {
+	switch e {
+	case CategoryCase:
+		return true
+	case CategoryComplaint:
+		return true
+	case CategoryMajor:
+		return true
+	case CategoryObstruction:
+		return true
+	case CategoryOrdinary:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for ChainGapState.
 const (
 	ChainGapStateClosed    ChainGapState = "closed"
@@ -188,6 +215,7 @@ func (e DeviceStateResultStatus) Valid() bool {
 // Defines values for EvidenceStatus.
 const (
 	EvidenceStatusDamaged EvidenceStatus = "damaged"
+	EvidenceStatusDeleted EvidenceStatus = "deleted"
 	EvidenceStatusPending EvidenceStatus = "pending"
 	EvidenceStatusSealed  EvidenceStatus = "sealed"
 )
@@ -196,6 +224,8 @@ const (
 func (e EvidenceStatus) Valid() bool {
 	switch e {
 	case EvidenceStatusDamaged:
+		return true
+	case EvidenceStatusDeleted:
 		return true
 	case EvidenceStatusPending:
 		return true
@@ -435,7 +465,7 @@ type Alarm struct {
 	EvidenceID *string `json:"evidence_id,omitempty"`
 	ID         string  `json:"id"`
 
-	// Kind damaged, missing, unreadable, canary, log-audit, drill
+	// Kind damaged, missing, unreadable, canary, log-audit, drill, capacity
 	Kind         string  `json:"kind"`
 	Reason       *string `json:"reason,omitempty"`
 	RunID        *string `json:"run_id,omitempty"`
@@ -615,6 +645,9 @@ type CaseRef struct {
 	Title   string  `json:"title"`
 }
 
+// Category defines model for Category.
+type Category string
+
 // ChainAnomaly defines model for ChainAnomaly.
 type ChainAnomaly struct {
 	Alarm     bool      `json:"alarm"`
@@ -784,6 +817,51 @@ type DeadLetter struct {
 type DeadLetterPage struct {
 	Items      []DeadLetter `json:"items"`
 	NextCursor string       `json:"next_cursor"`
+}
+
+// Deletion defines model for Deletion.
+type Deletion struct {
+	DecidedAt *time.Time `json:"decided_at,omitempty"`
+
+	// DueAt End of the time for objections
+	DueAt    time.Time `json:"due_at"`
+	Evidence Evidence  `json:"evidence"`
+
+	// GoneAt The store showed that the bytes are gone
+	GoneAt     *time.Time `json:"gone_at,omitempty"`
+	ProposedAt time.Time  `json:"proposed_at"`
+}
+
+// DeletionCertificate defines model for DeletionCertificate.
+type DeletionCertificate struct {
+	Actor            string   `json:"actor"`
+	Category         Category `json:"category"`
+	DecidedLeafIndex int64    `json:"decided_leaf_index"`
+
+	// DeletedAt When the store no longer had it
+	DeletedAt  time.Time `json:"deleted_at"`
+	EvidenceID string    `json:"evidence_id"`
+	LeafIndex  int64     `json:"leaf_index"`
+	ProposedAt time.Time `json:"proposed_at"`
+
+	// Reason By which policy
+	Reason string `json:"reason"`
+
+	// Receipt Proof of its leaf
+	Receipt     string    `json:"receipt"`
+	RetainUntil time.Time `json:"retain_until"`
+	SealedAt    time.Time `json:"sealed_at"`
+	Sha256      string    `json:"sha256"`
+	Size        int64     `json:"size"`
+
+	// Text The certificate as people read it, of nothing but the leaves
+	Text string `json:"text"`
+}
+
+// DeletionPage defines model for DeletionPage.
+type DeletionPage struct {
+	Items      []Deletion `json:"items"`
+	NextCursor string     `json:"next_cursor"`
 }
 
 // Device defines model for Device.
@@ -958,9 +1036,11 @@ type Docks struct {
 // Evidence defines model for Evidence.
 type Evidence struct {
 	// Activity What an officer says it shows: patrol, inspection, persuasion, service, other
-	Activity  *string    `json:"activity,omitempty"`
-	CaseCount int        `json:"case_count"`
-	Cases     *[]CaseRef `json:"cases,omitempty"`
+	Activity       *string    `json:"activity,omitempty"`
+	CaseCount      int        `json:"case_count"`
+	Cases          *[]CaseRef `json:"cases,omitempty"`
+	Category       *Category  `json:"category,omitempty"`
+	CategoryReason *string    `json:"category_reason,omitempty"`
 
 	// Check `attested` or `re-read`
 	Check *string `json:"check,omitempty"`
@@ -973,7 +1053,10 @@ type Evidence struct {
 	ContentType string  `json:"content_type"`
 
 	// Damage differs, short, long, missing, record; only when damaged
-	Damage    *string    `json:"damage,omitempty"`
+	Damage *string `json:"damage,omitempty"`
+
+	// DaysLeft Whole days until the end of retention; absent when kept for good or not sealed
+	DaysLeft  *int       `json:"days_left,omitempty"`
 	Device    *DeviceRef `json:"device,omitempty"`
 	DeviceID  *string    `json:"device_id,omitempty"`
 	FileName  string     `json:"file_name"`
@@ -981,27 +1064,42 @@ type Evidence struct {
 	Held      bool       `json:"held"`
 
 	// HoldState none, pending, active, lifting
-	HoldState  *string       `json:"hold_state,omitempty"`
-	ID         string        `json:"id"`
+	HoldState *string `json:"hold_state,omitempty"`
+	ID        string  `json:"id"`
+
+	// LateHours Hours from the claimed end of the recording to the sealing (or to now), when that is too late
+	LateHours  *int          `json:"late_hours,omitempty"`
+	LateReason *string       `json:"late_reason,omitempty"`
 	Leaves     []LogPosition `json:"leaves"`
-	Media      MediaFacts    `json:"media"`
-	PartSize   *int64        `json:"part_size,omitempty"`
-	RecordedAt *time.Time    `json:"recorded_at,omitempty"`
+
+	// LockedUntil As the store confirmed
+	LockedUntil *time.Time `json:"locked_until,omitempty"`
+	Media       MediaFacts `json:"media"`
+	PartSize    *int64     `json:"part_size,omitempty"`
+
+	// Permanent Kept for good
+	Permanent  *bool      `json:"permanent,omitempty"`
+	RecordedAt *time.Time `json:"recorded_at,omitempty"`
+
+	// RecordedEnd End of the recording, as the device claims
+	RecordedEnd *time.Time `json:"recorded_end,omitempty"`
 
 	// Recorder Serial
-	Recorder     *string    `json:"recorder,omitempty"`
-	RegisteredAt time.Time  `json:"registered_at"`
-	Restricted   bool       `json:"restricted"`
-	RetainUntil  *time.Time `json:"retain_until,omitempty"`
-	SealedAt     *time.Time `json:"sealed_at,omitempty"`
-	Sha256       string     `json:"sha256"`
-	Size         int64      `json:"size"`
+	Recorder     *string   `json:"recorder,omitempty"`
+	RegisteredAt time.Time `json:"registered_at"`
+	Restricted   bool      `json:"restricted"`
+
+	// RetainUntil Kept at least until then; of what is kept for good, how far its lock reaches
+	RetainUntil *time.Time `json:"retain_until,omitempty"`
+	SealedAt    *time.Time `json:"sealed_at,omitempty"`
+	Sha256      string     `json:"sha256"`
+	Size        int64      `json:"size"`
 
 	// Sm3 As read then
 	Sm3     *string `json:"sm3,omitempty"`
 	Station *string `json:"station,omitempty"`
 
-	// Status pending = 影像待传, sealed = 已封存, damaged = 已损坏
+	// Status pending = 影像待传, sealed = 已封存, damaged = 已损坏, deleted = 留存期满已销毁
 	Status       EvidenceStatus `json:"status"`
 	Township     string         `json:"township"`
 	TownshipName string         `json:"township_name"`
@@ -1023,7 +1121,7 @@ type EvidencePage struct {
 	Total      *int64     `json:"total,omitempty"`
 }
 
-// EvidenceStatus pending = 影像待传, sealed = 已封存, damaged = 已损坏
+// EvidenceStatus pending = 影像待传, sealed = 已封存, damaged = 已损坏, deleted = 留存期满已销毁
 type EvidenceStatus string
 
 // Exhibit defines model for Exhibit.
@@ -1042,7 +1140,7 @@ type Exhibit struct {
 	Sha256       string    `json:"sha256"`
 	Size         *int64    `json:"size,omitempty"`
 
-	// Status pending = 影像待传, sealed = 已封存, damaged = 已损坏
+	// Status pending = 影像待传, sealed = 已封存, damaged = 已损坏, deleted = 留存期满已销毁
 	Status  EvidenceStatus `json:"status"`
 	Verdict *string        `json:"verdict,omitempty"`
 }
@@ -1229,7 +1327,7 @@ type ManifestResult struct {
 	Error      *string `json:"error,omitempty"`
 	EvidenceID *string `json:"evidence_id,omitempty"`
 
-	// EvidenceStatus pending = 影像待传, sealed = 已封存, damaged = 已损坏
+	// EvidenceStatus pending = 影像待传, sealed = 已封存, damaged = 已损坏, deleted = 留存期满已销毁
 	EvidenceStatus *EvidenceStatus      `json:"evidence_status,omitempty"`
 	LeafIndex      *int64               `json:"leaf_index,omitempty"`
 	Status         ManifestResultStatus `json:"status"`
@@ -1617,11 +1715,28 @@ type StationSlot struct {
 // StationSlotState defines model for StationSlot.State.
 type StationSlotState string
 
+// StoreCapacity defines model for StoreCapacity.
+type StoreCapacity struct {
+	// DailyBytes Intake a day, over the last 14 days
+	DailyBytes int64 `json:"daily_bytes"`
+
+	// DaysLeft At that rate
+	DaysLeft *int `json:"days_left,omitempty"`
+
+	// FreeBytes What footage may still take; absent when nobody knows
+	FreeBytes *int64 `json:"free_bytes,omitempty"`
+
+	// Full New footage is refused (507)
+	Full      bool  `json:"full"`
+	KeptBytes int64 `json:"kept_bytes"`
+}
+
 // System defines model for System.
 type System struct {
 	Demo     bool              `json:"demo"`
 	Now      time.Time         `json:"now"`
 	Services map[string]string `json:"services"`
+	Store    StoreCapacity     `json:"store"`
 
 	// StoreLabel `attested` or `re-read required`
 	StoreLabel string `json:"store_label"`
@@ -1857,6 +1972,15 @@ type ListEvidenceParams struct {
 
 	// To Recorded before
 	To *time.Time `form:"to,omitempty" json:"to,omitempty"`
+
+	// Late Only what was uploaded late, or is late and still to come
+	Late *bool `form:"late,omitempty" json:"late,omitempty"`
+}
+
+// SetCategoryJSONBody defines parameters for SetCategory.
+type SetCategoryJSONBody struct {
+	Category Category `json:"category"`
+	Reason   string   `json:"reason"`
 }
 
 // ListCustodyParams defines parameters for ListCustody.
@@ -1933,6 +2057,24 @@ type ListPowerItemsParams struct {
 	ValidOn  *openapi_types.Date `form:"valid_on,omitempty" json:"valid_on,omitempty"`
 }
 
+// ListDeletedParams defines parameters for ListDeleted.
+type ListDeletedParams struct {
+	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Township Division code
+	Township *TownshipCode `form:"township,omitempty" json:"township,omitempty"`
+}
+
+// ListDueParams defines parameters for ListDue.
+type ListDueParams struct {
+	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Township Division code
+	Township *TownshipCode `form:"township,omitempty" json:"township,omitempty"`
+}
+
 // RedeemLinkJSONBody defines parameters for RedeemLink.
 type RedeemLinkJSONBody struct {
 	Token string `json:"token"`
@@ -1968,11 +2110,17 @@ type SubmitDeviceStatesJSONRequestBody = DeviceStates
 // ExplainGapJSONRequestBody defines body for ExplainGap for application/json ContentType.
 type ExplainGapJSONRequestBody = ExplainGap
 
+// SetCategoryJSONRequestBody defines body for SetCategory for application/json ContentType.
+type SetCategoryJSONRequestBody SetCategoryJSONBody
+
 // SetHoldJSONRequestBody defines body for SetHold for application/json ContentType.
 type SetHoldJSONRequestBody = Reason
 
 // LiftHoldJSONRequestBody defines body for LiftHold for application/json ContentType.
 type LiftHoldJSONRequestBody = Reason
+
+// ExplainLateJSONRequestBody defines body for ExplainLate for application/json ContentType.
+type ExplainLateJSONRequestBody = Reason
 
 // RestrictEvidenceJSONRequestBody defines body for RestrictEvidence for application/json ContentType.
 type RestrictEvidenceJSONRequestBody RestrictEvidenceJSONBody
@@ -1994,6 +2142,9 @@ type RequestWitnessJSONRequestBody = WitnessRequest
 
 // SubmitManifestsJSONRequestBody defines body for SubmitManifests for application/json ContentType.
 type SubmitManifestsJSONRequestBody = Manifests
+
+// KeepDueJSONRequestBody defines body for KeepDue for application/json ContentType.
+type KeepDueJSONRequestBody = Reason
 
 // SignInJSONRequestBody defines body for SignIn for application/json ContentType.
 type SignInJSONRequestBody = SignIn
@@ -2093,15 +2244,24 @@ type ServerInterface interface {
 	// GetEvidence One record with media facts, log position and links
 	// (GET /api/v1/evidence/{id})
 	GetEvidence(c *gin.Context, id ID)
+	// SetCategory Put an item into a category that keeps it longer; the store's lock follows by a job
+	// (PUT /api/v1/evidence/{id}/category)
+	SetCategory(c *gin.Context, id ID)
 	// ListCustody Chain of custody, oldest first
 	// (GET /api/v1/evidence/{id}/custody)
 	ListCustody(c *gin.Context, id ID, params ListCustodyParams)
+	// GetDeletionCertificate Certificate of a deletion at the end of retention, with its receipt (C2SP tlog-proof); 202 until the store has shown that the bytes are gone and a checkpoint covers the leaf
+	// (GET /api/v1/evidence/{id}/deletion-certificate)
+	GetDeletionCertificate(c *gin.Context, id ID)
 	// SetHold Set a legal hold (a job sets it at the store)
 	// (POST /api/v1/evidence/{id}/hold)
 	SetHold(c *gin.Context, id ID)
 	// LiftHold Lift a hold set by hand
 	// (POST /api/v1/evidence/{id}/hold/lift)
 	LiftHold(c *gin.Context, id ID)
+	// ExplainLate Say why an item was uploaded late
+	// (POST /api/v1/evidence/{id}/late-reason)
+	ExplainLate(c *gin.Context, id ID)
 	// RestrictEvidence Restrict or open an item (privacy); nothing is deleted
 	// (PUT /api/v1/evidence/{id}/restriction)
 	RestrictEvidence(c *gin.Context, id ID)
@@ -2159,6 +2319,15 @@ type ServerInterface interface {
 	// ListPowerItems Power items handed down, with mode and interval
 	// (GET /api/v1/power-items)
 	ListPowerItems(c *gin.Context, params ListPowerItemsParams)
+	// ListDeleted What was deleted at the end of its retention, newest first
+	// (GET /api/v1/retention/deleted)
+	ListDeleted(c *gin.Context, params ListDeletedParams)
+	// ListDue What is over its retention and will be deleted unless somebody keeps it, soonest first
+	// (GET /api/v1/retention/due)
+	ListDue(c *gin.Context, params ListDueParams)
+	// KeepDue Keep an item that is due for another ordinary term
+	// (POST /api/v1/retention/{id}/keep)
+	KeepDue(c *gin.Context, id ID)
 	// SignOut Sign out
 	// (DELETE /api/v1/session)
 	SignOut(c *gin.Context)
@@ -3015,6 +3184,14 @@ func (siw *ServerInterfaceWrapper) ListEvidence(c *gin.Context) {
 		return
 	}
 
+	// ------------- Optional query parameter "late" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "late", c.Request.URL.Query(), &params.Late, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter late: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -3048,6 +3225,31 @@ func (siw *ServerInterfaceWrapper) GetEvidence(c *gin.Context) {
 	}
 
 	siw.Handler.GetEvidence(c, id)
+}
+
+// SetCategory operation middleware
+func (siw *ServerInterfaceWrapper) SetCategory(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.SetCategory(c, id)
 }
 
 // ListCustody operation middleware
@@ -3092,6 +3294,31 @@ func (siw *ServerInterfaceWrapper) ListCustody(c *gin.Context) {
 	}
 
 	siw.Handler.ListCustody(c, id, params)
+}
+
+// GetDeletionCertificate operation middleware
+func (siw *ServerInterfaceWrapper) GetDeletionCertificate(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetDeletionCertificate(c, id)
 }
 
 // SetHold operation middleware
@@ -3142,6 +3369,31 @@ func (siw *ServerInterfaceWrapper) LiftHold(c *gin.Context) {
 	}
 
 	siw.Handler.LiftHold(c, id)
+}
+
+// ExplainLate operation middleware
+func (siw *ServerInterfaceWrapper) ExplainLate(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ExplainLate(c, id)
 }
 
 // RestrictEvidence operation middleware
@@ -3649,6 +3901,117 @@ func (siw *ServerInterfaceWrapper) ListPowerItems(c *gin.Context) {
 	siw.Handler.ListPowerItems(c, params)
 }
 
+// ListDeleted operation middleware
+func (siw *ServerInterfaceWrapper) ListDeleted(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListDeletedParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "township" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "township", c.Request.URL.Query(), &params.Township, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter township: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListDeleted(c, params)
+}
+
+// ListDue operation middleware
+func (siw *ServerInterfaceWrapper) ListDue(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListDueParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "township" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "township", c.Request.URL.Query(), &params.Township, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter township: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListDue(c, params)
+}
+
+// KeepDue operation middleware
+func (siw *ServerInterfaceWrapper) KeepDue(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.KeepDue(c, id)
+}
+
 // SignOut operation middleware
 func (siw *ServerInterfaceWrapper) SignOut(c *gin.Context) {
 
@@ -3903,6 +4266,12 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/v1/evidence", wrapper.ListEvidence)
 	router.GET(options.BaseURL+"/api/v1/evidence/:id", wrapper.GetEvidence)
 	router.GET(options.BaseURL+"/api/v1/evidence/:id/custody", wrapper.ListCustody)
+	router.PUT(options.BaseURL+"/api/v1/evidence/:id/category", wrapper.SetCategory)
+	router.POST(options.BaseURL+"/api/v1/evidence/:id/late-reason", wrapper.ExplainLate)
+	router.GET(options.BaseURL+"/api/v1/evidence/:id/deletion-certificate", wrapper.GetDeletionCertificate)
+	router.GET(options.BaseURL+"/api/v1/retention/due", wrapper.ListDue)
+	router.GET(options.BaseURL+"/api/v1/retention/deleted", wrapper.ListDeleted)
+	router.POST(options.BaseURL+"/api/v1/retention/:id/keep", wrapper.KeepDue)
 	router.PUT(options.BaseURL+"/api/v1/evidence/:id/restriction", wrapper.RestrictEvidence)
 	router.POST(options.BaseURL+"/api/v1/evidence/:id/hold", wrapper.SetHold)
 	router.POST(options.BaseURL+"/api/v1/evidence/:id/hold/lift", wrapper.LiftHold)
@@ -4940,6 +5309,46 @@ func (response GetEvidencedefaultApplicationProblemPlusJSONResponse) VisitGetEvi
 	return err
 }
 
+type SetCategoryRequestObject struct {
+	ID   ID `json:"id"`
+	Body *SetCategoryJSONRequestBody
+}
+
+type SetCategoryResponseObject interface {
+	VisitSetCategoryResponse(w http.ResponseWriter) error
+}
+
+type SetCategory200JSONResponse Evidence
+
+func (response SetCategory200JSONResponse) VisitSetCategoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SetCategorydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SetCategorydefaultApplicationProblemPlusJSONResponse) VisitSetCategoryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListCustodyRequestObject struct {
 	ID     ID `json:"id"`
 	Params ListCustodyParams
@@ -4969,6 +5378,53 @@ type ListCustodydefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListCustodydefaultApplicationProblemPlusJSONResponse) VisitListCustodyResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDeletionCertificateRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type GetDeletionCertificateResponseObject interface {
+	VisitGetDeletionCertificateResponse(w http.ResponseWriter) error
+}
+
+type GetDeletionCertificate200JSONResponse DeletionCertificate
+
+func (response GetDeletionCertificate200JSONResponse) VisitGetDeletionCertificateResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDeletionCertificate202Response struct {
+}
+
+func (response GetDeletionCertificate202Response) VisitGetDeletionCertificateResponse(w http.ResponseWriter) error {
+	w.WriteHeader(202)
+	return nil
+}
+
+type GetDeletionCertificatedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetDeletionCertificatedefaultApplicationProblemPlusJSONResponse) VisitGetDeletionCertificateResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5049,6 +5505,46 @@ type LiftHolddefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response LiftHolddefaultApplicationProblemPlusJSONResponse) VisitLiftHoldResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExplainLateRequestObject struct {
+	ID   ID `json:"id"`
+	Body *ExplainLateJSONRequestBody
+}
+
+type ExplainLateResponseObject interface {
+	VisitExplainLateResponse(w http.ResponseWriter) error
+}
+
+type ExplainLate200JSONResponse Evidence
+
+func (response ExplainLate200JSONResponse) VisitExplainLateResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExplainLatedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ExplainLatedefaultApplicationProblemPlusJSONResponse) VisitExplainLateResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5803,6 +6299,124 @@ func (response ListPowerItemsdefaultApplicationProblemPlusJSONResponse) VisitLis
 	return err
 }
 
+type ListDeletedRequestObject struct {
+	Params ListDeletedParams
+}
+
+type ListDeletedResponseObject interface {
+	VisitListDeletedResponse(w http.ResponseWriter) error
+}
+
+type ListDeleted200JSONResponse DeletionPage
+
+func (response ListDeleted200JSONResponse) VisitListDeletedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDeleteddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListDeleteddefaultApplicationProblemPlusJSONResponse) VisitListDeletedResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDueRequestObject struct {
+	Params ListDueParams
+}
+
+type ListDueResponseObject interface {
+	VisitListDueResponse(w http.ResponseWriter) error
+}
+
+type ListDue200JSONResponse DeletionPage
+
+func (response ListDue200JSONResponse) VisitListDueResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDuedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListDuedefaultApplicationProblemPlusJSONResponse) VisitListDueResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepDueRequestObject struct {
+	ID   ID `json:"id"`
+	Body *KeepDueJSONRequestBody
+}
+
+type KeepDueResponseObject interface {
+	VisitKeepDueResponse(w http.ResponseWriter) error
+}
+
+type KeepDue200JSONResponse Evidence
+
+func (response KeepDue200JSONResponse) VisitKeepDueResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type KeepDuedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response KeepDuedefaultApplicationProblemPlusJSONResponse) VisitKeepDueResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type SignOutRequestObject struct {
 }
 
@@ -6399,15 +7013,24 @@ type StrictServerInterface interface {
 	// GetEvidence One record with media facts, log position and links
 	// (GET /api/v1/evidence/{id})
 	GetEvidence(ctx context.Context, request GetEvidenceRequestObject) (GetEvidenceResponseObject, error)
+	// SetCategory Put an item into a category that keeps it longer; the store's lock follows by a job
+	// (PUT /api/v1/evidence/{id}/category)
+	SetCategory(ctx context.Context, request SetCategoryRequestObject) (SetCategoryResponseObject, error)
 	// ListCustody Chain of custody, oldest first
 	// (GET /api/v1/evidence/{id}/custody)
 	ListCustody(ctx context.Context, request ListCustodyRequestObject) (ListCustodyResponseObject, error)
+	// GetDeletionCertificate Certificate of a deletion at the end of retention, with its receipt (C2SP tlog-proof); 202 until the store has shown that the bytes are gone and a checkpoint covers the leaf
+	// (GET /api/v1/evidence/{id}/deletion-certificate)
+	GetDeletionCertificate(ctx context.Context, request GetDeletionCertificateRequestObject) (GetDeletionCertificateResponseObject, error)
 	// SetHold Set a legal hold (a job sets it at the store)
 	// (POST /api/v1/evidence/{id}/hold)
 	SetHold(ctx context.Context, request SetHoldRequestObject) (SetHoldResponseObject, error)
 	// LiftHold Lift a hold set by hand
 	// (POST /api/v1/evidence/{id}/hold/lift)
 	LiftHold(ctx context.Context, request LiftHoldRequestObject) (LiftHoldResponseObject, error)
+	// ExplainLate Say why an item was uploaded late
+	// (POST /api/v1/evidence/{id}/late-reason)
+	ExplainLate(ctx context.Context, request ExplainLateRequestObject) (ExplainLateResponseObject, error)
 	// RestrictEvidence Restrict or open an item (privacy); nothing is deleted
 	// (PUT /api/v1/evidence/{id}/restriction)
 	RestrictEvidence(ctx context.Context, request RestrictEvidenceRequestObject) (RestrictEvidenceResponseObject, error)
@@ -6465,6 +7088,15 @@ type StrictServerInterface interface {
 	// ListPowerItems Power items handed down, with mode and interval
 	// (GET /api/v1/power-items)
 	ListPowerItems(ctx context.Context, request ListPowerItemsRequestObject) (ListPowerItemsResponseObject, error)
+	// ListDeleted What was deleted at the end of its retention, newest first
+	// (GET /api/v1/retention/deleted)
+	ListDeleted(ctx context.Context, request ListDeletedRequestObject) (ListDeletedResponseObject, error)
+	// ListDue What is over its retention and will be deleted unless somebody keeps it, soonest first
+	// (GET /api/v1/retention/due)
+	ListDue(ctx context.Context, request ListDueRequestObject) (ListDueResponseObject, error)
+	// KeepDue Keep an item that is due for another ordinary term
+	// (POST /api/v1/retention/{id}/keep)
+	KeepDue(ctx context.Context, request KeepDueRequestObject) (KeepDueResponseObject, error)
 	// SignOut Sign out
 	// (DELETE /api/v1/session)
 	SignOut(ctx context.Context, request SignOutRequestObject) (SignOutResponseObject, error)
@@ -7353,6 +7985,50 @@ func (sh *strictHandler) GetEvidence(ctx *gin.Context, id ID) {
 	}
 }
 
+// SetCategory operation middleware
+func (sh *strictHandler) SetCategory(ctx *gin.Context, id ID) {
+	var request SetCategoryRequestObject
+
+	request.ID = id
+
+	var body SetCategoryJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SetCategory(ctx, request.(SetCategoryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SetCategory")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(SetCategoryResponseObject); ok {
+		if err := validResponse.VisitSetCategoryResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListCustody operation middleware
 func (sh *strictHandler) ListCustody(ctx *gin.Context, id ID, params ListCustodyParams) {
 	var request ListCustodyRequestObject
@@ -7373,6 +8049,32 @@ func (sh *strictHandler) ListCustody(ctx *gin.Context, id ID, params ListCustody
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ListCustodyResponseObject); ok {
 		if err := validResponse.VisitListCustodyResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetDeletionCertificate operation middleware
+func (sh *strictHandler) GetDeletionCertificate(ctx *gin.Context, id ID) {
+	var request GetDeletionCertificateRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetDeletionCertificate(ctx, request.(GetDeletionCertificateRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetDeletionCertificate")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetDeletionCertificateResponseObject); ok {
+		if err := validResponse.VisitGetDeletionCertificateResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -7461,6 +8163,50 @@ func (sh *strictHandler) LiftHold(ctx *gin.Context, id ID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(LiftHoldResponseObject); ok {
 		if err := validResponse.VisitLiftHoldResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ExplainLate operation middleware
+func (sh *strictHandler) ExplainLate(ctx *gin.Context, id ID) {
+	var request ExplainLateRequestObject
+
+	request.ID = id
+
+	var body ExplainLateJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ExplainLate(ctx, request.(ExplainLateRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExplainLate")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ExplainLateResponseObject); ok {
+		if err := validResponse.VisitExplainLateResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -8067,6 +8813,102 @@ func (sh *strictHandler) ListPowerItems(ctx *gin.Context, params ListPowerItemsP
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ListPowerItemsResponseObject); ok {
 		if err := validResponse.VisitListPowerItemsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListDeleted operation middleware
+func (sh *strictHandler) ListDeleted(ctx *gin.Context, params ListDeletedParams) {
+	var request ListDeletedRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDeleted(ctx, request.(ListDeletedRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDeleted")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListDeletedResponseObject); ok {
+		if err := validResponse.VisitListDeletedResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListDue operation middleware
+func (sh *strictHandler) ListDue(ctx *gin.Context, params ListDueParams) {
+	var request ListDueRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDue(ctx, request.(ListDueRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDue")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListDueResponseObject); ok {
+		if err := validResponse.VisitListDueResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// KeepDue operation middleware
+func (sh *strictHandler) KeepDue(ctx *gin.Context, id ID) {
+	var request KeepDueRequestObject
+
+	request.ID = id
+
+	var body KeepDueJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.KeepDue(ctx, request.(KeepDueRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "KeepDue")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(KeepDueResponseObject); ok {
+		if err := validResponse.VisitKeepDueResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

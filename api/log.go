@@ -18,7 +18,19 @@ import (
 
 // GetSystem tells version and services.
 func (s *Server) GetSystem(ctx context.Context, _ GetSystemRequestObject) (GetSystemResponseObject, error) {
-	return GetSystem200JSONResponse{Version: s.Version, Demo: s.Demo, StoreLabel: s.StoreLabel(), Services: s.Ready(ctx), Now: time.Now().UTC()}, nil
+	c, err := s.Audit.Capacity(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := GetSystem200JSONResponse{Version: s.Version, Demo: s.Demo, StoreLabel: s.StoreLabel(), Services: s.Ready(ctx), Now: time.Now().UTC(),
+		Store: StoreCapacity{KeptBytes: c.Kept, DailyBytes: c.Intake, Full: c.Full}}
+	if c.Known {
+		out.Store.FreeBytes = &c.Free
+	}
+	if c.DaysLeft >= 0 {
+		out.Store.DaysLeft = &c.DaysLeft
+	}
+	return out, nil
 }
 
 // GetLog tells where the log stands.

@@ -27,7 +27,7 @@ func (s *Server) newMetrics() *metrics {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "zhizheng_database_" + name, Help: help}, f)
 	}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.requests,
-		logCollector{s}, pool("connections_busy", "Connections in use.", func() float64 { return float64(s.Pool.Stat().AcquiredConns()) }),
+		logCollector{s}, storeCollector{s}, pool("connections_busy", "Connections in use.", func() float64 { return float64(s.Pool.Stat().AcquiredConns()) }),
 		pool("connections_max", "Connections that may be open.", func() float64 { return float64(s.Pool.Stat().MaxConns()) }))
 	return m
 }
@@ -83,4 +83,41 @@ func (l logCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	ch <- prometheus.MustNewConstMetric(logEntries, prometheus.GaugeValue, float64(st.Size))
 	ch <- prometheus.MustNewConstMetric(logSigned, prometheus.GaugeValue, float64(st.Published))
+}
+
+var (
+	storeFree = prometheus.NewDesc("zhizheng_store_free_bytes", "What footage may still take at the store, when that is known.", nil, nil)
+	storeKept = prometheus.NewDesc("zhizheng_store_kept_bytes", "Footage that is kept.", nil, nil)
+	storeIn   = prometheus.NewDesc("zhizheng_store_daily_bytes", "Intake a day, over the last 14 days.", nil, nil)
+	storeDays = prometheus.NewDesc("zhizheng_store_days_left", "Days until the store is full at that rate, when both are known.", nil, nil)
+)
+
+// storeCollector reckons the store's room when it is scraped.
+type storeCollector struct{ s *Server }
+
+func (storeCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{storeFree, storeKept, storeIn, storeDays} {
+		ch <- d
+	}
+}
+
+func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	v, err := c.s.Audit.Capacity(ctx)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(storeKept, err)
+		return
+	}
+	gauge := func(d *prometheus.Desc, n int64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(n))
+	}
+	gauge(storeKept, v.Kept)
+	gauge(storeIn, v.Intake)
+	if v.Known {
+		gauge(storeFree, v.Free)
+	}
+	if v.DaysLeft >= 0 {
+		gauge(storeDays, int64(v.DaysLeft))
+	}
 }

@@ -23,6 +23,7 @@ var statusOf = map[fault.Kind]struct {
 	fault.KindForbidden:    {http.StatusForbidden, "没有这项权限"},
 	fault.KindNotFound:     {http.StatusNotFound, "没有找到"},
 	fault.KindConflict:     {http.StatusConflict, "与已有内容冲突"},
+	fault.KindGone:         {http.StatusGone, "已依规定销毁"},
 	fault.KindTooLarge:     {http.StatusRequestEntityTooLarge, "内容太大"},
 	fault.KindRefused:      {http.StatusUnprocessableEntity, "依规定不能办理"},
 	fault.KindUnavailable:  {http.StatusServiceUnavailable, "服务暂时不可用"},
@@ -40,6 +41,11 @@ func (s *Server) writeError(c *gin.Context, err error) {
 	}
 	if pg.IsBadText(err) {
 		err = fault.Invalid("含有无法保存的字符（NUL，或不是 UTF-8 文本）").Because(err)
+	}
+	if fault.Is(err, fault.KindStorageFull) {
+		if aerr := s.Audit.RaiseFull(c); aerr != nil {
+			s.log.ErrorContext(c, "the store is full, and the alarm can't be raised", "err", aerr)
+		}
 	}
 	p := Problem{Type: "about:blank", Status: http.StatusInternalServerError, Title: "服务器内部错误", Instance: ptr(requestID(c))}
 	var f *fault.Error

@@ -42,11 +42,14 @@ func (s *Server) handle(fn func(*gin.Context) error) gin.HandlerFunc {
 // LockBroken is the state of a store that let something happen to a locked object: it serves, but is not to be trusted.
 const LockBroken = "lock broken"
 
+// StoreFull is what readiness says of a store without room: it serves what is there and takes nothing new.
+const StoreFull = "full"
+
 func (s *Server) ready(c *gin.Context) {
 	services := s.Ready(c.Request.Context())
 	status := http.StatusOK
 	for _, state := range services {
-		if state != "ok" && state != LockBroken {
+		if state != "ok" && state != LockBroken && state != StoreFull {
 			status = http.StatusServiceUnavailable
 		}
 	}

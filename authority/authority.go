@@ -93,7 +93,7 @@ type role struct {
 
 var roles = func() map[string]role {
 	officer := []string{"evidence:read", "evidence:restrict", "case:read", "case:write", "device:read", "authority:read", "log:read", "gap:write"}
-	reviewer := slices.Concat(officer, []string{"evidence:export", "hold:write", "budget:read"})
+	reviewer := slices.Concat(officer, []string{"evidence:export", "hold:write", "retention:write", "budget:read"})
 	reads := []string{"evidence:read", "case:read", "device:read", "budget:read", "authority:read", "log:read", "evidence:export"}
 	return map[string]role{
 		"officer":    {"执法人员", officer},

@@ -21,7 +21,7 @@ type Jobs interface {
 	InsertTx(ctx context.Context, tx pgx.Tx, args river.JobArgs, opts *river.InsertOpts) (*rivertype.JobInsertResult, error)
 }
 
-// SettleHolds is the job that makes the store follow the holds that were set or lifted. It asks the tables what is to be done, so
+// SettleHolds is the job that makes the store follow the holds that were set or lifted and the retention that was extended. It asks the tables what is to be done, so
 // that running it once more never harms.
 type SettleHolds struct{}
 
@@ -40,13 +40,14 @@ func NewHoldWorker(k *evidence.Keeper, missing func(ctx context.Context, eid evi
 	return &HoldWorker{keeper: k, missing: missing}
 }
 
-// Work settles all open holds.
+// Work settles all open holds and locks.
 func (w *HoldWorker) Work(ctx context.Context, _ *river.Job[SettleHolds]) error {
 	_, missing, err := w.keeper.SettleHolds(ctx)
 	for _, eid := range missing {
 		err = errors.Join(err, w.missing(ctx, eid))
 	}
-	return err
+	_, lerr := w.keeper.SettleRetention(ctx)
+	return errors.Join(err, lerr)
 }
 
 // PeriodicHolds asks every minute: a hold on footage that is still on its way can be set at the store only once it has arrived.
@@ -72,7 +73,8 @@ func (s *Service) records(ctx context.Context, ids []string) (map[string]evidenc
 	return all, nil
 }
 
-// hold writes the link into the item's custody, sets the hold and enqueues the job, all in the case's transaction.
+// hold writes the link into the item's custody, sets the hold, keeps it as a case's evidence is kept and enqueues the job, all in the
+// case's transaction. A link that is taken off later shortens nothing.
 func (s *Service) hold(ctx context.Context, tx *pg.Tx, evidenceID, caseID, caseNumber, purpose string) error {
 	actor := authority.ActorFrom(ctx)
 	a := evidence.Act{Actor: actor.UserID, Session: actor.Session, CaseID: caseID, Reason: purpose}
@@ -81,6 +83,9 @@ func (s *Service) hold(ctx context.Context, tx *pg.Tx, evidenceID, caseID, caseN
 	}
 	a.Reason = "案件证据：" + caseNumber
 	if err := s.evidence.SetHold(ctx, tx, evidence.ID(evidenceID), a); err != nil {
+		return err
+	}
+	if err := s.evidence.Raise(ctx, tx, evidence.ID(evidenceID), evidence.UsedInCase, a); err != nil {
 		return err
 	}
 	return s.EnqueueHolds(ctx, tx)

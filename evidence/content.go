@@ -163,6 +163,11 @@ func (k *Keeper) Serve(ctx context.Context, w http.ResponseWriter, req *http.Req
 	if rec.Status == StatusPending {
 		return fault.NotFound("影像待传：指纹已入日志，字节还没有到达").Then("待采集站上传后再看")
 	}
+	if rec.Status == StatusDeleted {
+		certificate := "/api/v1/evidence/" + string(rec.ID) + "/deletion-certificate"
+		w.Header().Set("Link", "<"+certificate+`>; rel="describedby"`)
+		return errDeleted().Then("查看销毁凭证：%s", certificate)
+	}
 	h := w.Header()
 	etag := `"` + rec.SHA256Hex() + `"`
 	h.Set("ETag", etag)

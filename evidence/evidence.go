@@ -1,9 +1,10 @@
 // Package evidence owns what is kept: the record of each sealed file, its chain of custody, holds, and the way to its bytes. It
 // promises that a record is sealed in one transaction with its custody event and its leaf in the log, and that nobody is given
-// bytes before the view is in the log. It never deletes, and it knows no other domain: townships, actors, cases and devices are
-// plain ids here.
+// bytes before the view is in the log. It deletes nothing before the end of its retention, nothing to make room, and nothing without
+// its leaf; records stay. It knows no other domain: townships, actors, cases and devices are plain ids here.
 //
-// Read evidence.go for the record and its life, custody.go for what is noted, content.go for the bytes, verify.go for reading them again.
+// Read evidence.go for the record and its life, custody.go for what is noted, content.go for the bytes, verify.go for reading them again,
+// retention.go for how long they stay, deletion.go for their end.
 package evidence
 
 import (
@@ -35,6 +36,7 @@ const (
 	StatusPending = "pending" // 影像待传: the fingerprint is in the log, the bytes are not here yet
 	StatusSealed  = "sealed"
 	StatusDamaged = "damaged"
+	StatusDeleted = "deleted" // at the end of retention: the record stays, the bytes don't
 )
 
 // Scope is the townships whose records may be seen; nil Townships is the whole county. It is part of every query.
@@ -74,6 +76,13 @@ type Record struct {
 	Damage                                string     // why it is damaged, "" if it isn't
 	Activity                              string     // what an officer says it shows: patrol, inspection, persuasion, service, other; "" if nobody did
 	WipedAt                               *time.Time // when the original was removed from its recorder
+
+	Category       Category
+	CategoryReason string
+	Permanent      bool       // kept for good; RetainUntil is how far its lock reaches
+	LockedUntil    *time.Time // as the store confirmed; it follows RetainUntil
+	RecordedEnd    *time.Time // as the device claims: by the container, else the file's own time; nil when unknown
+	LateReason     string
 }
 
 // SHA256Hex is the fingerprint as people read it.
@@ -90,6 +99,8 @@ type Sealed struct {
 
 // Keeper keeps the records.
 type Keeper struct {
+	Policy Policy // DefaultPolicy unless set before use
+
 	pool  *pgxpool.Pool
 	log   *evlog.Log
 	store *blob.Store
@@ -107,7 +118,7 @@ func NewKeeper(pool *pgxpool.Pool, log *evlog.Log, store *blob.Store, now func()
 	if now == nil {
 		now = time.Now
 	}
-	k := &Keeper{pool: pool, log: log, store: store, now: now,
+	k := &Keeper{Policy: DefaultPolicy(), pool: pool, log: log, store: store, now: now,
 		records: pg.NewBulk(1, "register evidence", db.QueueEvidence),
 		events:  pg.NewBulk(2, "write custody event", db.QueueCustody),
 	}
@@ -168,7 +179,7 @@ func (k *Keeper) RegisterUnseen(tx *pg.Tx, r Registration) Record {
 	return record(db.Evidence{ID: p.ID, Township: p.Township, Station: p.Station, Recorder: p.Recorder, DeviceID: p.DeviceID, FileName: p.FileName,
 		FileNameBytes: p.FileNameBytes, Size: p.Size, Sha256: p.Sha256, PartSize: p.PartSize, Composite: p.Composite, ManifestKey: p.ManifestKey,
 		ModifiedAt: p.ModifiedAt, RecordedAt: p.RecordedAt, RegisteredAt: p.RegisteredAt, ObjectKey: p.ObjectKey, Status: StatusPending,
-		HoldState: "none", Media: []byte("{}")})
+		HoldState: "none", Media: []byte("{}"), Category: string(Ordinary)})
 }
 
 func (k *Keeper) registration(r Registration) db.RegisterParams {
@@ -210,7 +221,9 @@ func (k *Keeper) Seal(ctx context.Context, tx *pg.Tx, eid ID, s Sealed) error {
 		return nil // crash here earlier: the same completion comes again and finds its work done
 	}
 	at, until := s.At.UTC(), s.RetainUntil.UTC()
-	if _, err := q.Seal(ctx, db.SealParams{ID: string(eid), VersionID: s.VersionID, Checked: s.Check, SealedAt: &at, RetainUntil: &until}); err != nil {
+	// What a case links before it arrives is kept longer than its first lock: SettleRetention extends that.
+	retain := later(until, k.until(Category(row.Category), row.Permanent, at))
+	if _, err := q.Seal(ctx, db.SealParams{ID: string(eid), VersionID: s.VersionID, Checked: s.Check, SealedAt: &at, LockedUntil: &until, RetainUntil: &retain}); err != nil {
 		return fmt.Errorf("seal evidence: %w", err)
 	}
 	key := SealKey(eid)
@@ -313,5 +326,7 @@ func record(r db.Evidence) Record {
 		ObjectKey: r.ObjectKey, VersionID: r.VersionID, Check: r.Checked, SealedAt: r.SealedAt, RetainUntil: r.RetainUntil,
 		Restricted: r.Restricted, HoldState: r.HoldState, Verdict: r.Verdict, Media: r.Media, PosterKey: r.PosterKey,
 		VerifiedAt: r.VerifiedAt, SM3: r.Sm3, Damage: r.Damage, Activity: r.Activity, WipedAt: r.WipedAt,
+		Category: Category(r.Category), CategoryReason: r.CategoryReason,
+		Permanent: r.Permanent, LockedUntil: r.LockedUntil, RecordedEnd: r.RecordedEnd, LateReason: r.LateReason,
 	}
 }

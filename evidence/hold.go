@@ -42,12 +42,9 @@ func (k *Keeper) Restrict(ctx context.Context, s Scope, eid ID, restricted bool,
 // own rules; SettleHolds puts the lock on at the store. A second hold for the same case changes nothing.
 func (k *Keeper) SetHold(ctx context.Context, tx *pg.Tx, eid ID, a Act) error {
 	q := db.New(tx)
-	row, err := q.Lock(ctx, string(eid))
-	if errors.Is(err, pgx.ErrNoRows) {
-		return fault.NotFound("没有这条证据记录：%s", eid)
-	}
+	row, err := lockKept(ctx, q, eid)
 	if err != nil {
-		return fmt.Errorf("lock evidence: %w", err)
+		return err
 	}
 	n, err := q.AddHold(ctx, db.AddHoldParams{ID: id.New(), EvidenceID: string(eid), CaseID: a.CaseID, Reason: a.Reason, SetBy: a.Actor, SetAt: k.now().UTC()})
 	if err != nil {
@@ -157,7 +154,7 @@ func (k *Keeper) settleHold(ctx context.Context, eid ID) error {
 		if err != nil {
 			return fmt.Errorf("lock evidence: %w", err)
 		}
-		if row.Status == StatusPending || (row.HoldState != "pending" && row.HoldState != "lifting") {
+		if row.Status == StatusPending || row.Status == StatusDeleted || (row.HoldState != "pending" && row.HoldState != "lifting") {
 			return nil
 		}
 		on := row.HoldState == "pending"

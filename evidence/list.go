@@ -13,6 +13,7 @@ import (
 
 	"zhizheng/evidence/internal/db"
 	"zhizheng/internal/fault"
+	"zhizheng/internal/pg"
 )
 
 // Filter narrows a list; zero fields don't.
@@ -22,6 +23,7 @@ type Filter struct {
 	SHA256                              string // hex
 	Query                               string // part of file name, serial or id
 	From, To                            *time.Time
+	Late                                bool // uploaded late, or late and still to come
 }
 
 // Page is a part of a list; Next is "" at the end.
@@ -42,10 +44,15 @@ func (k *Keeper) List(ctx context.Context, s Scope, f Filter, cursor string, lim
 			return Page[Record]{}, fault.Invalid("sha256 应为 64 位十六进制")
 		}
 	}
+	var late *time.Time
+	if f.Late {
+		now := k.now().UTC()
+		late = &now
+	}
 	rows, err := db.New(k.pool).List(ctx, db.ListParams{
 		Townships: s.Townships, Status: opt(f.Status), Verdict: opt(f.Verdict), Recorder: opt(f.Recorder), DeviceID: opt(f.DeviceID), Station: opt(f.Station),
 		Sha256: digest, Q: opt(strings.ToLower(strings.TrimSpace(f.Query))), FromAt: f.From, ToAt: f.To,
-		BeforeAt: at, BeforeID: opt(after), MaxRows: int32(limit + 1),
+		LateNow: late, LateAfter: k.Policy.LateAfter.Seconds(), BeforeAt: at, BeforeID: opt(after), MaxRows: int32(limit + 1),
 	})
 	if err != nil {
 		return Page[Record]{}, fmt.Errorf("list evidence: %w", err)
@@ -137,4 +144,19 @@ func (k *Keeper) SmallestSealed(ctx context.Context, most int64) (Record, error)
 		return Record{}, fmt.Errorf("find a sealed item: %w", err)
 	}
 	return record(row), nil
+}
+
+// Intake is how much footage came and is kept.
+type Intake struct {
+	Since, Kept int64     // bytes
+	First       time.Time // when the first was sealed; now if none was
+}
+
+// Intake counts what was sealed since a time, whether or not it is still kept, and all that is kept.
+func (k *Keeper) Intake(ctx context.Context, since time.Time) (Intake, error) {
+	row, err := db.New(k.pool).Intake(ctx, since)
+	if err != nil {
+		return Intake{}, pg.Away(fmt.Errorf("count intake: %w", err))
+	}
+	return Intake(row), nil
 }

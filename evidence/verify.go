@@ -236,7 +236,7 @@ func (k *Keeper) lockToCheck(ctx context.Context, tx *pg.Tx, eid ID, run string)
 		return row, false, fmt.Errorf("lock evidence: %w", err)
 	}
 	done := row.RereadRun == run || run == FirstRun && row.RereadAt != nil
-	return row, row.Status != StatusPending && !done, nil
+	return row, row.Status != StatusPending && row.Status != StatusDeleted && !done, nil
 }
 
 // FirstRun stands for the first reading of an item soon after it was sealed.

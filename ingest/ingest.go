@@ -30,6 +30,7 @@ type Options struct {
 	Store    *blob.Store
 	Attested func() bool                   // whether the store checks parts and shows the composite; else sealing re-reads
 	Retain   func(now time.Time) time.Time // until when a file sealed now is locked at least
+	OpenLock time.Duration                 // how long an unfinished object is protected; 0 is 72 h. Sealing extends it to the retention.
 	// Recorder finds the registered device with a serial number; "" when there is none.
 	Recorder func(ctx context.Context, serial string) (deviceID string, err error)
 	// Officer says whether there is an officer with an id.
@@ -58,6 +59,9 @@ func New(o Options) *Service {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
+	}
+	if o.OpenLock == 0 {
+		o.OpenLock = 72 * time.Hour
 	}
 	if o.Series == nil {
 		o.Series = manifest.DefaultSeries()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 
@@ -161,8 +162,10 @@ func (s *Service) reread(ctx context.Context, rec evidence.Record, obj blob.Obje
 // mismatch alarms: the store holds other bytes than the manifest named. The record stays 影像待传 and the card is not released.
 func (s *Service) mismatch(ctx context.Context, rec evidence.Record, why string) error {
 	s.Logger.ErrorContext(ctx, "store and manifest disagree", "evidence", rec.ID, "why", why)
-	return fault.Conflict("存储中的字节与清单不符，未封存，已报警").Then("请保留记录仪上的原件，并通知管理员")
+	return fault.Conflict("存储中的字节与清单不符，未封存，已报警").Then("请保留记录仪上的原件，并通知管理员").Because(errMismatch)
 }
+
+var errMismatch = errors.New("the store holds other bytes than the manifest names")
 
 func split(digests []byte) [][]byte {
 	out := make([][]byte, len(digests)/32)

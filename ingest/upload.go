@@ -20,9 +20,7 @@ import (
 )
 
 const (
-	urlLife = 15 * time.Minute
-	// openLock protects an unfinished object from being overwritten or deleted; sealing extends it to the retention.
-	openLock  = 72 * time.Hour
+	urlLife   = 15 * time.Minute
 	retrySoon = 5 * time.Second
 	// maxURLs bounds one answer; the agent asks again when it has sent these.
 	maxURLs = 256
@@ -100,7 +98,7 @@ func (s *Service) startUpload(ctx context.Context, rec evidence.Record, digests 
 }
 
 func (s *Service) createAtStore(ctx context.Context, rec evidence.Record) (string, error) {
-	return s.Store.CreateUpload(ctx, rec.ObjectKey, blob.CreateOptions{ContentType: "application/octet-stream", RetainUntil: s.Now().Add(openLock)})
+	return s.Store.CreateUpload(ctx, rec.ObjectKey, blob.CreateOptions{ContentType: "application/octet-stream", RetainUntil: s.Now().Add(s.OpenLock)})
 }
 
 // UploadState tells what is missing now, with fresh addresses.

@@ -95,6 +95,7 @@ func (c *serviceConfig) logOptions(store *blob.Store, observe bool) (o evlog.Opt
 type serveCmd struct {
 	serviceConfig
 	stampConfig
+	keepConfig
 	Listen          string        `help:"网页与接口的监听地址。" default:"127.0.0.1:8080" env:"ZZ_LISTEN"`
 	PublicURL       string        `help:"用户访问的地址，默认 http://监听地址。https 时 Cookie 只走加密连接。" env:"ZZ_PUBLIC_URL" name:"public-url"`
 	MQTTURL         string        `help:"外部 MQTT 服务的地址（mqtts://用户:口令@主机:端口）；不填则内嵌。" env:"ZZ_MQTT_URL" name:"mqtt-url"`
@@ -117,7 +118,7 @@ type serveCmd struct {
 
 // Validate is called by kong.
 func (c *serveCmd) Validate() error {
-	if err := errors.Join(c.serviceConfig.validate(), c.stampConfig.validate()); err != nil {
+	if err := errors.Join(c.serviceConfig.validate(), c.stampConfig.validate(), c.keepConfig.validate(c.RetentionDays)); err != nil {
 		return err
 	}
 	if _, _, err := c.auditAt(); err != nil {

@@ -93,16 +93,19 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 		return nil, err
 	}
 	pl.evidence = evidence.NewKeeper(pl.pool, pl.log, svc.store, nil)
+	pl.evidence.Policy = c.policy(c.RetentionDays)
 	pl.authority = authority.New(pl.pool, pl.log, authority.Options{Secure: c.secure(), Logger: logger})
 	pl.devices = devices.New(pl.pool, devices.Options{Logger: logger})
 	pl.budget = budget.New(pl.pool, pl.log, pl.devices, nil)
 	workers := river.NewWorkers()
 	river.AddWorker(workers, cases.NewHoldWorker(pl.evidence, func(ctx context.Context, eid evidence.ID) error { return pl.audit.HoldMissing(ctx, eid) }))
+	river.AddWorker(workers, evidence.NewExpiryWorker(pl.evidence))
+	river.AddWorker(workers, &ingest.OrphanWorker{Service: func() *ingest.Service { return pl.ingest }})
 	media.Register(workers, media.FromKeeper(pl.evidence, svc.store, logger))
 	pl.jobs, err = river.NewClient(riverpgxv5.New(pl.pool), &river.Config{
 		Queues:       map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}, media.Queue: {MaxWorkers: 1}},
 		Workers:      workers,
-		PeriodicJobs: []*river.PeriodicJob{cases.PeriodicHolds()},
+		PeriodicJobs: []*river.PeriodicJob{cases.PeriodicHolds(), evidence.PeriodicExpiry(), ingest.PeriodicOrphans()},
 		Logger:       slog.New(levelFilter{logger.Handler(), slog.LevelWarn}),
 	})
 	if err != nil {
@@ -115,7 +118,7 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	}
 	pl.audit = audit.New(audit.Options{Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Stores: []audit.Store{{Name: mainStore, Options: svc.stored}},
 		Drill:   drill.New(drill.Options{Log: pl.log, Evidence: pl.evidence, Read: manifest.Open, Enrolment: ingest.EnrolmentKey}),
-		CasesOf: pl.cases.IDsOfEvidence, LogDaily: daily, LogAt: at, CanaryEvery: c.CanaryEvery, RereadEvery: c.RereadEvery, Rate: c.RereadRate, Logger: logger})
+		CasesOf: pl.cases.IDsOfEvidence, Free: c.free(svc), LogDaily: daily, LogAt: at, CanaryEvery: c.CanaryEvery, RereadEvery: c.RereadEvery, Rate: c.RereadRate, Logger: logger})
 	series, err := c.series()
 	if err != nil {
 		return nil, err
@@ -197,6 +200,8 @@ func (pl *platform) ready(ctx context.Context) map[string]string {
 		state["store"] = "no answer"
 	} else if pl.audit.LockBroken() {
 		state["store"] = api.LockBroken // it goes on serving: what is there must stay readable
+	} else if pl.audit.StoreFull() {
+		state["store"] = api.StoreFull // so here
 	}
 	if pl.broker != nil {
 		state["mqtt"] = "ok"

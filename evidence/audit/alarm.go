@@ -18,7 +18,7 @@ import (
 type Alarm struct {
 	ID                string
 	At                time.Time
-	Kind              string // damaged, missing, unreadable, canary, log-audit, drill
+	Kind              string // damaged, missing, unreadable, canary, log-audit, drill, capacity
 	RunID             string // "" when found by the first reading after sealing
 	EvidenceID        string
 	Township          string

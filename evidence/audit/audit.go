@@ -4,7 +4,7 @@
 // and never deletes what it finds; it knows no domain: cases come in as ids through a function.
 //
 // Read audit.go for what runs when, run.go for a run's row and its lock, reread.go for reading footage again, canary.go for the locks,
-// alarm.go for what somebody has to look at.
+// capacity.go for how long the store will do, alarm.go for what somebody has to look at.
 package audit
 
 import (
@@ -41,6 +41,9 @@ type Options struct {
 	// CasesOf gives the ids of the cases an item is linked to, for alarms.
 	CasesOf func(ctx context.Context, evidenceID string) ([]string, error)
 
+	// Free tells how many bytes footage may still take, of which so many are kept already; nil or known = false: nobody knows.
+	Free func(kept int64) (free int64, known bool, err error)
+
 	LogDaily    bool          // audit the log every day
 	LogAt       time.Duration // after midnight at +08:00
 	CanaryEvery time.Duration
@@ -61,6 +64,8 @@ type Service struct {
 	tasks  chan func(ctx context.Context) // on-demand runs, owned by Run
 	wake   chan struct{}                  // the reader has something to do
 	broken atomic.Bool                    // a store's lock didn't hold
+	full   atomic.Bool                    // there is no room
+	sized  time.Time                      // when the room was looked at last
 }
 
 // New makes the service; Run works.
@@ -107,6 +112,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { return s.every(ctx, "log audit", s.dueLog) })
 	g.Go(func() error { return s.every(ctx, "canaries", s.dueCanaries) })
 	g.Go(func() error { return s.every(ctx, "audit runs", s.tidy) })
+	g.Go(func() error { return s.every(ctx, "capacity", s.dueCapacity) })
 	g.Go(func() error { return s.readLoop(ctx) })
 	g.Go(func() error {
 		for {

@@ -77,7 +77,7 @@ type Record struct {
 	ID         string `json:"id"`
 	Number     int    `json:"number"`
 	FileName   string `json:"file_name"`
-	Member     string `json:"member,omitempty"` // "" while the bytes have not arrived
+	Member     string `json:"member,omitempty"` // "" while the bytes have not arrived, or once they were deleted
 	Size       int64  `json:"size"`
 	SHA256     string `json:"sha256"`
 	Status     string `json:"status"`

@@ -528,8 +528,27 @@ func (v *verifier) seal(r Record) error {
 		return errors.New("its leaf is another item's")
 	case hex.EncodeToString(s.SHA256) != r.SHA256 || s.Size != r.Size:
 		return errors.New("its leaf names other bytes")
+	case r.Status == "deleted":
+		return v.deleted(r)
 	case v.digest[r.Member] != r.SHA256:
 		return errors.New("the file in the bundle has another digest")
 	}
 	return nil
+}
+
+// deleted: only the log can say that a sealed file is missing here because its retention was over.
+func (v *verifier) deleted(r Record) error {
+	if r.Member != "" {
+		return errors.New("it is here and said to be deleted")
+	}
+	for _, p := range v.leaves {
+		if p.Leaf.Kind != chain.KindDeleting || p.Leaf.Subject != (chain.Subject{Type: chain.SubjectEvidence, ID: r.ID}).Opaque() {
+			continue
+		}
+		d, err := chain.Payload[chain.DeletedPayload](p.Payload)
+		if err == nil && d.EvidenceID == r.ID && hex.EncodeToString(d.SHA256) == r.SHA256 {
+			return nil
+		}
+	}
+	return errors.New("it is not here and no leaf says that it was deleted")
 }

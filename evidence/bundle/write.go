@@ -20,7 +20,7 @@ import (
 // Item is an exhibit to be exported.
 type Item struct {
 	Record
-	Open func(ctx context.Context) (io.ReadCloser, error) // nil while the bytes have not arrived
+	Open func(ctx context.Context) (io.ReadCloser, error) // nil while the bytes have not arrived, or once they were deleted
 }
 
 // Input is what a bundle is made of.

@@ -28,10 +28,12 @@ const (
 	KindUploading  Kind = 23
 	KindClipped    Kind = 24 // a clip was made of it: new evidence that names this one
 	KindShared     Kind = 25
-	KindDeleted    Kind = 26 // at the end of retention
+	KindDeleted    Kind = 26 // at the end of retention: the store shows it no more
 	KindGlimpsed   Kind = 27 // somebody was shown its poster, a frame of it
-	KindLabelled   Kind = 29 // an officer said which activity it shows
 	KindWiped      Kind = 28 // the original was removed from its recorder, after a verified receipt
+	KindLabelled   Kind = 29 // an officer said which activity it shows
+	KindDeleting   Kind = 30 // that it is going to be, before any byte goes
+	KindLateReason Kind = 31 // why it was uploaded late
 
 	KindCaseOpened   Kind = 40 // subject: case
 	KindCaseStage    Kind = 41
@@ -98,6 +100,8 @@ var registry = []KindInfo{
 	{KindGlimpsed, "glimpsed", "看到封面画面", "poster seen", payload[CustodyPayload]},
 	{KindLabelled, "labelled", "标注执法活动", "labelled with its activity", payload[CustodyPayload]},
 	{KindWiped, "wiped", "已从记录仪清除原件", "original removed from its recorder", payload[CustodyPayload]},
+	{KindDeleting, "deleting", "留存期满，决定销毁", "retention over, to be deleted", payload[DeletedPayload]},
+	{KindLateReason, "late-reason", "说明迟传理由", "reason for a late upload given", payload[CustodyPayload]},
 	{KindCaseOpened, "case-opened", "立案", "case filed", payload[CasePayload]},
 	{KindCaseStage, "case-stage", "办案环节推进", "case moved to another stage", payload[CasePayload]},
 	{KindCaseDecided, "case-decided", "作出处罚决定，冻结证据", "decided, evidence frozen", payload[CasePayload]},

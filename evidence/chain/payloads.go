@@ -142,7 +142,7 @@ type ClippedPayload struct {
 	Tool       string `cbor:"6,keyasint"` // name and version
 }
 
-// DeletedPayload is the certificate of a deletion at the end of retention.
+// DeletedPayload is the certificate of a deletion at the end of retention (KindDeleting, then KindDeleted).
 type DeletedPayload struct {
 	EvidenceID  string `cbor:"1,keyasint"`
 	Actor       string `cbor:"2,keyasint"`
@@ -150,6 +150,12 @@ type DeletedPayload struct {
 	Size        int64  `cbor:"4,keyasint"`
 	RetainUntil int64  `cbor:"5,keyasint"`
 	Reason      string `cbor:"6,keyasint"`
+	SealedAt    int64  `cbor:"7,keyasint,omitempty"`
+	ObjectKey   string `cbor:"8,keyasint,omitempty"`
+	VersionID   string `cbor:"9,keyasint,omitempty"`
+	Category    string `cbor:"10,keyasint,omitempty"`
+	ProposedAt  int64  `cbor:"11,keyasint,omitempty"` // from when it could be objected to
+	Decided     []byte `cbor:"12,keyasint,omitempty"` // of KindDeleted: hash of the leaf with the decision
 }
 
 // DeviceStatePayload holds a signing key's own statement of how far its counter has come, exactly as it came.

@@ -282,6 +282,39 @@ func (s *Store) SetHold(ctx context.Context, key, version string, on bool) error
 	return mapErr("set legal hold", err)
 }
 
+// Delete removes one version of key for good; with version "" in a bucket that keeps versions it only hides the key. What is gone already
+// is no error; what is locked is Forbidden.
+func (s *Store) Delete(ctx context.Context, key, version string) error {
+	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &key, VersionId: optional(version)})
+	if c := code(err); c == "NoSuchKey" || c == "NoSuchVersion" {
+		return nil
+	}
+	return mapErr("delete object", err)
+}
+
+// DeleteAll removes every version of key.
+func (s *Store) DeleteAll(ctx context.Context, key string) error {
+	for {
+		vs, _, err := s.Versions(ctx, key, "", 1000)
+		if err != nil {
+			return err
+		}
+		found := false
+		for _, v := range vs {
+			if v.Key != key {
+				continue
+			}
+			found = true
+			if err := s.Delete(ctx, key, v.Version); err != nil {
+				return err
+			}
+		}
+		if !found {
+			return nil
+		}
+	}
+}
+
 // Get reads n bytes of a version from off; n < 0 reads to the end, version "" means the newest. The caller closes it, and keeps ctx
 // alive until then.
 func (s *Store) Get(ctx context.Context, key, version string, off, n int64) (io.ReadCloser, error) {

@@ -24,6 +24,7 @@ type Part struct {
 	Size   int64
 	SHA256 []byte // nil when the store doesn't tell
 	ETag   string
+	At     time.Time // when it arrived
 }
 
 // Composite is the checksum a store shows for an object made of parts with these digests: "base64(SHA-256(d1|d2|…))-N".
@@ -107,11 +108,7 @@ func (s *Store) presign(ctx context.Context, method, key string, q url.Values, h
 // ListParts gives what the store holds of an upload, by number; of a part sent twice the newest. NotFound when the store doesn't know the
 // upload (any more).
 func (s *Store) ListParts(ctx context.Context, key, uploadID string) ([]Part, error) {
-	type dated struct {
-		Part
-		at time.Time
-	}
-	byNumber := map[int32]dated{}
+	byNumber := map[int32]Part{}
 	p := s3.NewListPartsPaginator(s.client, &s3.ListPartsInput{Bucket: &s.bucket, Key: &key, UploadId: &uploadID})
 	for p.HasMorePages() {
 		page, err := p.NextPage(ctx)
@@ -119,18 +116,18 @@ func (s *Store) ListParts(ctx context.Context, key, uploadID string) ([]Part, er
 			return nil, mapErr("list parts", err)
 		}
 		for _, x := range page.Parts {
-			d := dated{Part{Number: aws.ToInt32(x.PartNumber), Size: aws.ToInt64(x.Size), ETag: aws.ToString(x.ETag)}, aws.ToTime(x.LastModified)}
+			d := Part{Number: aws.ToInt32(x.PartNumber), Size: aws.ToInt64(x.Size), ETag: aws.ToString(x.ETag), At: aws.ToTime(x.LastModified)}
 			if raw, err := base64.StdEncoding.DecodeString(aws.ToString(x.ChecksumSHA256)); err == nil && len(raw) == sha256.Size {
 				d.SHA256 = raw
 			}
-			if old, ok := byNumber[d.Number]; !ok || !d.at.Before(old.at) {
+			if old, ok := byNumber[d.Number]; !ok || !d.At.Before(old.At) {
 				byNumber[d.Number] = d
 			}
 		}
 	}
 	parts := make([]Part, 0, len(byNumber))
 	for _, d := range byNumber {
-		parts = append(parts, d.Part)
+		parts = append(parts, d)
 	}
 	sort.Slice(parts, func(i, j int) bool { return parts[i].Number < parts[j].Number })
 	return parts, nil
@@ -166,4 +163,25 @@ func (s *Store) Abort(ctx context.Context, key, uploadID string) error {
 		return nil
 	}
 	return mapErr("abort upload", err)
+}
+
+// OpenUpload is one that was begun and neither completed nor given up.
+type OpenUpload struct {
+	Key, ID string
+	Begun   time.Time
+}
+
+// OpenUploads lists those of keys that begin with prefix.
+func (s *Store) OpenUploads(ctx context.Context, prefix string) (all []OpenUpload, err error) {
+	p := s3.NewListMultipartUploadsPaginator(s.client, &s3.ListMultipartUploadsInput{Bucket: &s.bucket, Prefix: &prefix})
+	for p.HasMorePages() {
+		page, err := p.NextPage(ctx)
+		if err != nil {
+			return nil, mapErr("list uploads", err)
+		}
+		for _, u := range page.Uploads {
+			all = append(all, OpenUpload{Key: aws.ToString(u.Key), ID: aws.ToString(u.UploadId), Begun: aws.ToTime(u.Initiated)})
+		}
+	}
+	return all, nil
 }

@@ -57,14 +57,22 @@ func newDurable(root string, minFree int64) (*durable, error) {
 
 // room refuses a write that would leave less than minFree: the database often lives on the same disk and must go on.
 func (d *durable) room(need int64) error {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(d.objects, &st); err != nil {
+	free, err := d.free()
+	if err != nil {
 		return err
 	}
-	if int64(st.Bavail)*st.Bsize-need < d.minFree {
+	if free < need {
 		return s3err.GetAPIError(s3err.ErrNoSpaceLeftOnDevice)
 	}
 	return nil
+}
+
+func (d *durable) free() (int64, error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(d.objects, &st); err != nil {
+		return 0, err
+	}
+	return int64(st.Bavail)*st.Bsize - d.minFree, nil
 }
 
 func (d *durable) CreateBucket(ctx context.Context, in *s3.CreateBucketInput, acl []byte) error {

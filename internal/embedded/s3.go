@@ -34,6 +34,7 @@ type S3 struct {
 	done                     chan struct{}
 	err                      error // read after done
 	lock                     *os.File
+	free                     func() (int64, error)
 }
 
 const defaultMinFree = 512 << 20
@@ -82,6 +83,7 @@ func StartS3(ctx context.Context, o S3Options) (*S3, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.lock.Close())
 	}
+	s.free = be.free
 	if err := s.serve(ctx, be, o); err != nil {
 		return nil, errors.Join(err, s.lock.Close())
 	}
@@ -167,6 +169,9 @@ func (s *S3) Endpoint() string { return s.endpoint }
 
 // Credentials are the root account's.
 func (s *S3) Credentials() (accessKey, secretKey string) { return s.access, s.secret }
+
+// Free is how many bytes objects may still take before writes answer 507.
+func (s *S3) Free() (int64, error) { return s.free() }
 
 // Done is closed when the store has ended; Err then says why.
 func (s *S3) Done() <-chan struct{} { return s.done }

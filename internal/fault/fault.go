@@ -19,6 +19,7 @@ const (
 	KindForbidden    Kind = "forbidden"    // 403: this role may not
 	KindNotFound     Kind = "not-found"    // 404
 	KindConflict     Kind = "conflict"     // 409: it contradicts what is recorded
+	KindGone         Kind = "gone"         // 410: it was here, and was deleted at the end of its retention
 	KindTooLarge     Kind = "too-large"    // 413
 	KindRefused      Kind = "refused"      // 422: a rule of law or of the ledger refuses it
 	KindRateLimited  Kind = "rate-limited" // 429
@@ -77,6 +78,9 @@ func NotFound(format string, a ...any) *Error { return build(KindNotFound, forma
 
 // Conflict contradicts what is recorded.
 func Conflict(format string, a ...any) *Error { return build(KindConflict, format, a) }
+
+// Gone is what was deleted by the rules.
+func Gone(format string, a ...any) *Error { return build(KindGone, format, a) }
 
 // TooLarge is a body or file above its limit.
 func TooLarge(format string, a ...any) *Error { return build(KindTooLarge, format, a) }

@@ -22,37 +22,52 @@ type Custody struct {
 }
 
 type Evidence struct {
-	ID            string
-	Township      string
-	Station       string
-	Recorder      string
-	DeviceID      string
-	FileName      string
-	FileNameBytes []byte
-	Size          int64
-	Sha256        []byte
-	PartSize      int64
-	Composite     []byte
-	ManifestKey   string
-	ModifiedAt    *time.Time
-	RecordedAt    time.Time
-	RegisteredAt  time.Time
-	Status        string
-	ObjectKey     string
-	VersionID     string
-	Checked       string
-	SealedAt      *time.Time
-	RetainUntil   *time.Time
-	Restricted    bool
-	HoldState     string
-	Verdict       string
-	Media         []byte
-	PosterKey     string
-	VerifiedAt    *time.Time
-	Sm3           []byte
-	Damage        string
-	RereadAt      *time.Time
-	RereadRun     string
-	Activity      string
-	WipedAt       *time.Time
+	ID             string
+	Township       string
+	Station        string
+	Recorder       string
+	DeviceID       string
+	FileName       string
+	FileNameBytes  []byte
+	Size           int64
+	Sha256         []byte
+	PartSize       int64
+	Composite      []byte
+	ManifestKey    string
+	ModifiedAt     *time.Time
+	RecordedAt     time.Time
+	RegisteredAt   time.Time
+	Status         string
+	ObjectKey      string
+	VersionID      string
+	Checked        string
+	SealedAt       *time.Time
+	RetainUntil    *time.Time
+	Restricted     bool
+	HoldState      string
+	Verdict        string
+	Media          []byte
+	PosterKey      string
+	VerifiedAt     *time.Time
+	Sm3            []byte
+	Damage         string
+	RereadAt       *time.Time
+	RereadRun      string
+	Category       string
+	CategoryReason string
+	Permanent      bool
+	LockedUntil    *time.Time
+	ContainerEnd   *time.Time
+	RecordedEnd    *time.Time
+	LateReason     string
+	Activity       string
+	WipedAt        *time.Time
+}
+
+type EvidenceDeletion struct {
+	EvidenceID string
+	ProposedAt time.Time
+	DueAt      time.Time
+	DecidedAt  *time.Time
+	GoneAt     *time.Time
 }

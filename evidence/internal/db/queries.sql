@@ -33,7 +33,7 @@ select * from evidence
 where id = any (sqlc.arg('ids')::text[]) and (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('townships')::text[]));
 
 -- name: Seal :execrows
-update evidence set status = 'sealed', version_id = $2, checked = $3, sealed_at = $4, retain_until = $5
+update evidence set status = 'sealed', version_id = $2, checked = $3, sealed_at = $4, locked_until = $5, retain_until = $6
 where id = $1 and status = 'pending';
 
 -- name: List :many
@@ -47,6 +47,7 @@ where (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('town
   and (sqlc.narg('station')::text is null or station = sqlc.narg('station'))
   and (sqlc.narg('sha256')::bytea is null or sha256 = sqlc.narg('sha256'))
   and (sqlc.narg('q')::text is null or position(lower(sqlc.narg('q')::text) in lower(file_name || ' ' || recorder || ' ' || id)) > 0)
+  and (sqlc.narg('late_now')::timestamptz is null or coalesce(sealed_at, sqlc.narg('late_now')) > recorded_end + sqlc.arg('late_after')::float8 * interval '1 second')
   and (sqlc.narg('from_at')::timestamptz is null or recorded_at >= sqlc.narg('from_at'))
   and (sqlc.narg('to_at')::timestamptz is null or recorded_at < sqlc.narg('to_at'))
   and (sqlc.narg('before_at')::timestamptz is null or (recorded_at, id) < (sqlc.narg('before_at')::timestamptz, sqlc.narg('before_id')::text))
@@ -78,7 +79,9 @@ limit sqlc.arg('max_rows');
 select exists (select from custody where evidence_id = $1 and at >= $2 and actor = $3 and kind in (13, 14, 27));
 
 -- name: SaveFacts :execrows
-update evidence set media = $2, verdict = $3, recorded_at = coalesce(sqlc.narg('created_at')::timestamptz, recorded_at) where id = $1;
+update evidence set media = sqlc.arg('media'), verdict = sqlc.arg('verdict'), recorded_at = coalesce(sqlc.narg('created_at')::timestamptz, recorded_at),
+  container_end = sqlc.narg('created_at')::timestamptz + (sqlc.arg('media')::jsonb ->> 'duration_ms')::bigint * interval '1 millisecond'
+where id = sqlc.arg('id');
 
 -- name: SetPoster :execrows
 update evidence set poster_key = $2 where id = $1;
@@ -108,7 +111,7 @@ select count(*) from evidence_hold where evidence_id = $1 and lifted_at is null;
 update evidence set hold_state = $2 where id = $1;
 
 -- name: HoldsToSettle :many
-select id from evidence where hold_state in ('pending', 'lifting') and status <> 'pending' order by id limit $1;
+select id from evidence where hold_state in ('pending', 'lifting') and status in ('sealed', 'damaged') order by id limit $1;
 
 -- name: SmallestSealed :one
 -- of the 500 oldest, which any copy of the log covers first
@@ -116,26 +119,26 @@ select * from (select * from evidence where status = 'sealed' and size between 1
 -- name: NextToReread :one
 -- the next of a run: whatever was stored when it began and that it has not read, never read first, then the one read longest ago
 select * from evidence
-where status <> 'pending' and sealed_at <= sqlc.arg('began')::timestamptz and reread_run <> sqlc.arg('run')::text
+where status <> 'pending' and status <> 'deleted' and sealed_at <= sqlc.arg('began')::timestamptz and reread_run <> sqlc.arg('run')::text
 order by reread_at nulls first, id limit 1;
 
 -- name: NextUnread :one
 select * from evidence
-where status <> 'pending' and reread_at is null
+where status <> 'pending' and status <> 'deleted' and reread_at is null
 order by reread_at nulls first, id limit 1;
 
 -- name: NextUnreadSince :one
 -- sealed after a run began, so that the run doesn't come to it
 select * from evidence
-where status <> 'pending' and reread_at is null and sealed_at > sqlc.arg('began')::timestamptz
+where status <> 'pending' and status <> 'deleted' and reread_at is null and sealed_at > sqlc.arg('began')::timestamptz
 order by reread_at nulls first, id limit 1;
 
 -- name: CountStored :one
-select count(*) as objects, coalesce(sum(size), 0)::bigint as bytes from evidence where status <> 'pending' and sealed_at <= sqlc.arg('at')::timestamptz;
+select count(*) as objects, coalesce(sum(size), 0)::bigint as bytes from evidence where status <> 'pending' and status <> 'deleted' and sealed_at <= sqlc.arg('at')::timestamptz;
 
 -- name: OldestReading :one
 -- whether something was not read since then, however often it was tried
-select exists (select from evidence where status <> 'pending' and coalesce(reread_at, sealed_at) < sqlc.arg('before')::timestamptz);
+select exists (select from evidence where status <> 'pending' and status <> 'deleted' and coalesce(reread_at, sealed_at) < sqlc.arg('before')::timestamptz);
 
 -- name: SetVerified :exec
 update evidence set status = 'sealed', damage = '', verified_at = $2, sm3 = $3, reread_at = $2, reread_run = $4 where id = $1;
@@ -154,3 +157,84 @@ where (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('town
   and id > sqlc.arg('after')::text
 order by id
 limit sqlc.arg('max_rows');
+
+-- name: SetCategory :exec
+update evidence set category = $2, category_reason = $3, permanent = $4, retain_until = $5 where id = $1;
+
+-- name: Extend :exec
+update evidence set retain_until = $2 where id = $1;
+
+-- name: LocksToSettle :many
+-- what the store has lost can't be locked
+select id from evidence
+where locked_until < retain_until and status in ('sealed', 'damaged') and damage <> 'missing'
+order by id limit $1;
+
+-- name: SetLocked :exec
+update evidence set locked_until = $2 where id = $1;
+
+-- name: LocksToRenew :many
+-- kept for good, and the lock's end draws near
+select id from evidence where permanent and status in ('sealed', 'damaged') and retain_until < sqlc.arg('before')::timestamptz order by id limit sqlc.arg('max_rows');
+
+-- name: SetLateReason :exec
+update evidence set late_reason = $2 where id = $1;
+
+-- name: Expired :many
+-- what may be proposed for deletion, in order of ids
+select * from evidence e
+where status = 'sealed' and not permanent and not restricted and hold_state = 'none'
+  and retain_until <= sqlc.arg('now')::timestamptz and locked_until <= sqlc.arg('now')::timestamptz and id > sqlc.arg('after')::text
+  and not exists (select from evidence_deletion d where d.evidence_id = e.id)
+order by id limit sqlc.arg('max_rows');
+
+-- name: Propose :execrows
+insert into evidence_deletion (evidence_id, proposed_at, due_at) values ($1, $2, $3) on conflict do nothing;
+
+-- name: Withdraw :execrows
+delete from evidence_deletion where evidence_id = $1 and decided_at is null;
+
+-- name: Due :many
+-- proposed and not decided yet, of what may still go, soonest first
+select sqlc.embed(e), sqlc.embed(d) from evidence_deletion d join evidence e on e.id = d.evidence_id
+where d.decided_at is null and e.status = 'sealed' and not e.permanent and not e.restricted and e.hold_state = 'none' and e.retain_until <= sqlc.arg('now')::timestamptz
+  and (sqlc.narg('townships')::text[] is null or e.township = any (sqlc.narg('townships')::text[]))
+  and (sqlc.narg('after_at')::timestamptz is null or (d.due_at, d.evidence_id) > (sqlc.narg('after_at')::timestamptz, sqlc.narg('after_id')::text))
+order by d.due_at, d.evidence_id
+limit sqlc.arg('max_rows');
+
+-- name: Gone :many
+-- deleted, newest first
+select sqlc.embed(e), sqlc.embed(d) from evidence_deletion d join evidence e on e.id = d.evidence_id
+where d.decided_at is not null
+  and (sqlc.narg('townships')::text[] is null or e.township = any (sqlc.narg('townships')::text[]))
+  and (sqlc.narg('before_at')::timestamptz is null or (d.decided_at, d.evidence_id) < (sqlc.narg('before_at')::timestamptz, sqlc.narg('before_id')::text))
+order by d.decided_at desc, d.evidence_id desc
+limit sqlc.arg('max_rows');
+
+-- name: Deletion :one
+select * from evidence_deletion where evidence_id = $1;
+
+-- name: ToDecide :many
+select evidence_id from evidence_deletion
+where decided_at is null and due_at <= sqlc.arg('now')::timestamptz and evidence_id > sqlc.arg('after')::text
+order by evidence_id limit sqlc.arg('max_rows');
+
+-- name: ToRemove :many
+select evidence_id from evidence_deletion where decided_at is not null and gone_at is null and evidence_id > sqlc.arg('after')::text
+order by evidence_id limit sqlc.arg('max_rows');
+
+-- name: SetDeleted :exec
+update evidence set status = 'deleted' where id = $1;
+
+-- name: Decide :execrows
+update evidence_deletion set decided_at = $2 where evidence_id = $1 and decided_at is null;
+
+-- name: SetGone :execrows
+update evidence_deletion set gone_at = $2 where evidence_id = $1 and gone_at is null;
+
+-- name: Intake :one
+-- bytes sealed since a time, and all that are kept
+select coalesce(sum(size) filter (where sealed_at > sqlc.arg('since')::timestamptz), 0)::bigint as since, coalesce(sum(size) filter (where status <> 'deleted'), 0)::bigint as kept,
+  coalesce(min(sealed_at), now())::timestamptz as first
+from evidence where status <> 'pending';

@@ -78,7 +78,7 @@ func (q *Queries) AddHold(ctx context.Context, arg AddHoldParams) (int64, error)
 }
 
 const byDigest = `-- name: ByDigest :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from evidence where sha256 = $1 and size = $2
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence where sha256 = $1 and size = $2
 `
 
 type ByDigestParams struct {
@@ -121,6 +121,13 @@ func (q *Queries) ByDigest(ctx context.Context, arg ByDigestParams) (Evidence, e
 		&i.Damage,
 		&i.RereadAt,
 		&i.RereadRun,
+		&i.Category,
+		&i.CategoryReason,
+		&i.Permanent,
+		&i.LockedUntil,
+		&i.ContainerEnd,
+		&i.RecordedEnd,
+		&i.LateReason,
 		&i.Activity,
 		&i.WipedAt,
 	)
@@ -148,7 +155,7 @@ func (q *Queries) Count(ctx context.Context, arg CountParams) (int64, error) {
 }
 
 const countStored = `-- name: CountStored :one
-select count(*) as objects, coalesce(sum(size), 0)::bigint as bytes from evidence where status <> 'pending' and sealed_at <= $1::timestamptz
+select count(*) as objects, coalesce(sum(size), 0)::bigint as bytes from evidence where status <> 'pending' and status <> 'deleted' and sealed_at <= $1::timestamptz
 `
 
 type CountStoredRow struct {
@@ -214,6 +221,225 @@ func (q *Queries) Custody(ctx context.Context, arg CustodyParams) ([]Custody, er
 	return items, nil
 }
 
+const decide = `-- name: Decide :execrows
+update evidence_deletion set decided_at = $2 where evidence_id = $1 and decided_at is null
+`
+
+type DecideParams struct {
+	EvidenceID string
+	DecidedAt  *time.Time
+}
+
+func (q *Queries) Decide(ctx context.Context, arg DecideParams) (int64, error) {
+	result, err := q.db.Exec(ctx, decide, arg.EvidenceID, arg.DecidedAt)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const deletion = `-- name: Deletion :one
+select evidence_id, proposed_at, due_at, decided_at, gone_at from evidence_deletion where evidence_id = $1
+`
+
+func (q *Queries) Deletion(ctx context.Context, evidenceID string) (EvidenceDeletion, error) {
+	row := q.db.QueryRow(ctx, deletion, evidenceID)
+	var i EvidenceDeletion
+	err := row.Scan(
+		&i.EvidenceID,
+		&i.ProposedAt,
+		&i.DueAt,
+		&i.DecidedAt,
+		&i.GoneAt,
+	)
+	return i, err
+}
+
+const due = `-- name: Due :many
+select e.id, e.township, e.station, e.recorder, e.device_id, e.file_name, e.file_name_bytes, e.size, e.sha256, e.part_size, e.composite, e.manifest_key, e.modified_at, e.recorded_at, e.registered_at, e.status, e.object_key, e.version_id, e.checked, e.sealed_at, e.retain_until, e.restricted, e.hold_state, e.verdict, e.media, e.poster_key, e.verified_at, e.sm3, e.damage, e.reread_at, e.reread_run, e.category, e.category_reason, e.permanent, e.locked_until, e.container_end, e.recorded_end, e.late_reason, e.activity, e.wiped_at, d.evidence_id, d.proposed_at, d.due_at, d.decided_at, d.gone_at from evidence_deletion d join evidence e on e.id = d.evidence_id
+where d.decided_at is null and e.status = 'sealed' and not e.permanent and not e.restricted and e.hold_state = 'none' and e.retain_until <= $1::timestamptz
+  and ($2::text[] is null or e.township = any ($2::text[]))
+  and ($3::timestamptz is null or (d.due_at, d.evidence_id) > ($3::timestamptz, $4::text))
+order by d.due_at, d.evidence_id
+limit $5
+`
+
+type DueParams struct {
+	Now       time.Time
+	Townships []string
+	AfterAt   *time.Time
+	AfterID   *string
+	MaxRows   int32
+}
+
+type DueRow struct {
+	Evidence         Evidence
+	EvidenceDeletion EvidenceDeletion
+}
+
+// proposed and not decided yet, of what may still go, soonest first
+func (q *Queries) Due(ctx context.Context, arg DueParams) ([]DueRow, error) {
+	rows, err := q.db.Query(ctx, due,
+		arg.Now,
+		arg.Townships,
+		arg.AfterAt,
+		arg.AfterID,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []DueRow{}
+	for rows.Next() {
+		var i DueRow
+		if err := rows.Scan(
+			&i.Evidence.ID,
+			&i.Evidence.Township,
+			&i.Evidence.Station,
+			&i.Evidence.Recorder,
+			&i.Evidence.DeviceID,
+			&i.Evidence.FileName,
+			&i.Evidence.FileNameBytes,
+			&i.Evidence.Size,
+			&i.Evidence.Sha256,
+			&i.Evidence.PartSize,
+			&i.Evidence.Composite,
+			&i.Evidence.ManifestKey,
+			&i.Evidence.ModifiedAt,
+			&i.Evidence.RecordedAt,
+			&i.Evidence.RegisteredAt,
+			&i.Evidence.Status,
+			&i.Evidence.ObjectKey,
+			&i.Evidence.VersionID,
+			&i.Evidence.Checked,
+			&i.Evidence.SealedAt,
+			&i.Evidence.RetainUntil,
+			&i.Evidence.Restricted,
+			&i.Evidence.HoldState,
+			&i.Evidence.Verdict,
+			&i.Evidence.Media,
+			&i.Evidence.PosterKey,
+			&i.Evidence.VerifiedAt,
+			&i.Evidence.Sm3,
+			&i.Evidence.Damage,
+			&i.Evidence.RereadAt,
+			&i.Evidence.RereadRun,
+			&i.Evidence.Category,
+			&i.Evidence.CategoryReason,
+			&i.Evidence.Permanent,
+			&i.Evidence.LockedUntil,
+			&i.Evidence.ContainerEnd,
+			&i.Evidence.RecordedEnd,
+			&i.Evidence.LateReason,
+			&i.Evidence.Activity,
+			&i.Evidence.WipedAt,
+			&i.EvidenceDeletion.EvidenceID,
+			&i.EvidenceDeletion.ProposedAt,
+			&i.EvidenceDeletion.DueAt,
+			&i.EvidenceDeletion.DecidedAt,
+			&i.EvidenceDeletion.GoneAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const expired = `-- name: Expired :many
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence e
+where status = 'sealed' and not permanent and not restricted and hold_state = 'none'
+  and retain_until <= $1::timestamptz and locked_until <= $1::timestamptz and id > $2::text
+  and not exists (select from evidence_deletion d where d.evidence_id = e.id)
+order by id limit $3
+`
+
+type ExpiredParams struct {
+	Now     time.Time
+	After   string
+	MaxRows int32
+}
+
+// what may be proposed for deletion, in order of ids
+func (q *Queries) Expired(ctx context.Context, arg ExpiredParams) ([]Evidence, error) {
+	rows, err := q.db.Query(ctx, expired, arg.Now, arg.After, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Evidence{}
+	for rows.Next() {
+		var i Evidence
+		if err := rows.Scan(
+			&i.ID,
+			&i.Township,
+			&i.Station,
+			&i.Recorder,
+			&i.DeviceID,
+			&i.FileName,
+			&i.FileNameBytes,
+			&i.Size,
+			&i.Sha256,
+			&i.PartSize,
+			&i.Composite,
+			&i.ManifestKey,
+			&i.ModifiedAt,
+			&i.RecordedAt,
+			&i.RegisteredAt,
+			&i.Status,
+			&i.ObjectKey,
+			&i.VersionID,
+			&i.Checked,
+			&i.SealedAt,
+			&i.RetainUntil,
+			&i.Restricted,
+			&i.HoldState,
+			&i.Verdict,
+			&i.Media,
+			&i.PosterKey,
+			&i.VerifiedAt,
+			&i.Sm3,
+			&i.Damage,
+			&i.RereadAt,
+			&i.RereadRun,
+			&i.Category,
+			&i.CategoryReason,
+			&i.Permanent,
+			&i.LockedUntil,
+			&i.ContainerEnd,
+			&i.RecordedEnd,
+			&i.LateReason,
+			&i.Activity,
+			&i.WipedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const extend = `-- name: Extend :exec
+update evidence set retain_until = $2 where id = $1
+`
+
+type ExtendParams struct {
+	ID          string
+	RetainUntil *time.Time
+}
+
+func (q *Queries) Extend(ctx context.Context, arg ExtendParams) error {
+	_, err := q.db.Exec(ctx, extend, arg.ID, arg.RetainUntil)
+	return err
+}
+
 const fileNames = `-- name: FileNames :many
 select id, recorder, station, file_name, recorded_at from evidence
 where ($1::text[] is null or township = any ($1::text[]))
@@ -274,7 +500,7 @@ func (q *Queries) FileNames(ctx context.Context, arg FileNamesParams) ([]FileNam
 }
 
 const get = `-- name: Get :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from evidence
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence
 where id = $1 and ($2::text[] is null or township = any ($2::text[]))
 `
 
@@ -318,14 +544,114 @@ func (q *Queries) Get(ctx context.Context, arg GetParams) (Evidence, error) {
 		&i.Damage,
 		&i.RereadAt,
 		&i.RereadRun,
+		&i.Category,
+		&i.CategoryReason,
+		&i.Permanent,
+		&i.LockedUntil,
+		&i.ContainerEnd,
+		&i.RecordedEnd,
+		&i.LateReason,
 		&i.Activity,
 		&i.WipedAt,
 	)
 	return i, err
 }
 
+const gone = `-- name: Gone :many
+select e.id, e.township, e.station, e.recorder, e.device_id, e.file_name, e.file_name_bytes, e.size, e.sha256, e.part_size, e.composite, e.manifest_key, e.modified_at, e.recorded_at, e.registered_at, e.status, e.object_key, e.version_id, e.checked, e.sealed_at, e.retain_until, e.restricted, e.hold_state, e.verdict, e.media, e.poster_key, e.verified_at, e.sm3, e.damage, e.reread_at, e.reread_run, e.category, e.category_reason, e.permanent, e.locked_until, e.container_end, e.recorded_end, e.late_reason, e.activity, e.wiped_at, d.evidence_id, d.proposed_at, d.due_at, d.decided_at, d.gone_at from evidence_deletion d join evidence e on e.id = d.evidence_id
+where d.decided_at is not null
+  and ($1::text[] is null or e.township = any ($1::text[]))
+  and ($2::timestamptz is null or (d.decided_at, d.evidence_id) < ($2::timestamptz, $3::text))
+order by d.decided_at desc, d.evidence_id desc
+limit $4
+`
+
+type GoneParams struct {
+	Townships []string
+	BeforeAt  *time.Time
+	BeforeID  *string
+	MaxRows   int32
+}
+
+type GoneRow struct {
+	Evidence         Evidence
+	EvidenceDeletion EvidenceDeletion
+}
+
+// deleted, newest first
+func (q *Queries) Gone(ctx context.Context, arg GoneParams) ([]GoneRow, error) {
+	rows, err := q.db.Query(ctx, gone,
+		arg.Townships,
+		arg.BeforeAt,
+		arg.BeforeID,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []GoneRow{}
+	for rows.Next() {
+		var i GoneRow
+		if err := rows.Scan(
+			&i.Evidence.ID,
+			&i.Evidence.Township,
+			&i.Evidence.Station,
+			&i.Evidence.Recorder,
+			&i.Evidence.DeviceID,
+			&i.Evidence.FileName,
+			&i.Evidence.FileNameBytes,
+			&i.Evidence.Size,
+			&i.Evidence.Sha256,
+			&i.Evidence.PartSize,
+			&i.Evidence.Composite,
+			&i.Evidence.ManifestKey,
+			&i.Evidence.ModifiedAt,
+			&i.Evidence.RecordedAt,
+			&i.Evidence.RegisteredAt,
+			&i.Evidence.Status,
+			&i.Evidence.ObjectKey,
+			&i.Evidence.VersionID,
+			&i.Evidence.Checked,
+			&i.Evidence.SealedAt,
+			&i.Evidence.RetainUntil,
+			&i.Evidence.Restricted,
+			&i.Evidence.HoldState,
+			&i.Evidence.Verdict,
+			&i.Evidence.Media,
+			&i.Evidence.PosterKey,
+			&i.Evidence.VerifiedAt,
+			&i.Evidence.Sm3,
+			&i.Evidence.Damage,
+			&i.Evidence.RereadAt,
+			&i.Evidence.RereadRun,
+			&i.Evidence.Category,
+			&i.Evidence.CategoryReason,
+			&i.Evidence.Permanent,
+			&i.Evidence.LockedUntil,
+			&i.Evidence.ContainerEnd,
+			&i.Evidence.RecordedEnd,
+			&i.Evidence.LateReason,
+			&i.Evidence.Activity,
+			&i.Evidence.WipedAt,
+			&i.EvidenceDeletion.EvidenceID,
+			&i.EvidenceDeletion.ProposedAt,
+			&i.EvidenceDeletion.DueAt,
+			&i.EvidenceDeletion.DecidedAt,
+			&i.EvidenceDeletion.GoneAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const holdsToSettle = `-- name: HoldsToSettle :many
-select id from evidence where hold_state in ('pending', 'lifting') and status <> 'pending' order by id limit $1
+select id from evidence where hold_state in ('pending', 'lifting') and status in ('sealed', 'damaged') order by id limit $1
 `
 
 func (q *Queries) HoldsToSettle(ctx context.Context, limit int32) ([]string, error) {
@@ -346,6 +672,26 @@ func (q *Queries) HoldsToSettle(ctx context.Context, limit int32) ([]string, err
 		return nil, err
 	}
 	return items, nil
+}
+
+const intake = `-- name: Intake :one
+select coalesce(sum(size) filter (where sealed_at > $1::timestamptz), 0)::bigint as since, coalesce(sum(size) filter (where status <> 'deleted'), 0)::bigint as kept,
+  coalesce(min(sealed_at), now())::timestamptz as first
+from evidence where status <> 'pending'
+`
+
+type IntakeRow struct {
+	Since int64
+	Kept  int64
+	First time.Time
+}
+
+// bytes sealed since a time, and all that are kept
+func (q *Queries) Intake(ctx context.Context, since time.Time) (IntakeRow, error) {
+	row := q.db.QueryRow(ctx, intake, since)
+	var i IntakeRow
+	err := row.Scan(&i.Since, &i.Kept, &i.First)
+	return i, err
 }
 
 const known = `-- name: Known :one
@@ -392,7 +738,7 @@ func (q *Queries) LiftHold(ctx context.Context, arg LiftHoldParams) (int64, erro
 }
 
 const list = `-- name: List :many
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from evidence
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence
 where ($1::text[] is null or township = any ($1::text[]))
   and ($2::text is null or status = $2)
   and ($3::text is null or verdict = $3)
@@ -402,11 +748,12 @@ where ($1::text[] is null or township = any ($1::text[]))
   and ($7::text is null or station = $7)
   and ($8::bytea is null or sha256 = $8)
   and ($9::text is null or position(lower($9::text) in lower(file_name || ' ' || recorder || ' ' || id)) > 0)
-  and ($10::timestamptz is null or recorded_at >= $10)
-  and ($11::timestamptz is null or recorded_at < $11)
-  and ($12::timestamptz is null or (recorded_at, id) < ($12::timestamptz, $13::text))
+  and ($10::timestamptz is null or coalesce(sealed_at, $10) > recorded_end + $11::float8 * interval '1 second')
+  and ($12::timestamptz is null or recorded_at >= $12)
+  and ($13::timestamptz is null or recorded_at < $13)
+  and ($14::timestamptz is null or (recorded_at, id) < ($14::timestamptz, $15::text))
 order by recorded_at desc, id desc
-limit $14
+limit $16
 `
 
 type ListParams struct {
@@ -419,6 +766,8 @@ type ListParams struct {
 	Station   *string
 	Sha256    []byte
 	Q         *string
+	LateNow   *time.Time
+	LateAfter float64
 	FromAt    *time.Time
 	ToAt      *time.Time
 	BeforeAt  *time.Time
@@ -437,6 +786,8 @@ func (q *Queries) List(ctx context.Context, arg ListParams) ([]Evidence, error) 
 		arg.Station,
 		arg.Sha256,
 		arg.Q,
+		arg.LateNow,
+		arg.LateAfter,
 		arg.FromAt,
 		arg.ToAt,
 		arg.BeforeAt,
@@ -482,6 +833,13 @@ func (q *Queries) List(ctx context.Context, arg ListParams) ([]Evidence, error) 
 			&i.Damage,
 			&i.RereadAt,
 			&i.RereadRun,
+			&i.Category,
+			&i.CategoryReason,
+			&i.Permanent,
+			&i.LockedUntil,
+			&i.ContainerEnd,
+			&i.RecordedEnd,
+			&i.LateReason,
 			&i.Activity,
 			&i.WipedAt,
 		); err != nil {
@@ -496,7 +854,7 @@ func (q *Queries) List(ctx context.Context, arg ListParams) ([]Evidence, error) 
 }
 
 const lock = `-- name: Lock :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from evidence where id = $1 for update
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence where id = $1 for update
 `
 
 func (q *Queries) Lock(ctx context.Context, id string) (Evidence, error) {
@@ -534,14 +892,78 @@ func (q *Queries) Lock(ctx context.Context, id string) (Evidence, error) {
 		&i.Damage,
 		&i.RereadAt,
 		&i.RereadRun,
+		&i.Category,
+		&i.CategoryReason,
+		&i.Permanent,
+		&i.LockedUntil,
+		&i.ContainerEnd,
+		&i.RecordedEnd,
+		&i.LateReason,
 		&i.Activity,
 		&i.WipedAt,
 	)
 	return i, err
 }
 
+const locksToRenew = `-- name: LocksToRenew :many
+select id from evidence where permanent and status in ('sealed', 'damaged') and retain_until < $1::timestamptz order by id limit $2
+`
+
+type LocksToRenewParams struct {
+	Before  time.Time
+	MaxRows int32
+}
+
+// kept for good, and the lock's end draws near
+func (q *Queries) LocksToRenew(ctx context.Context, arg LocksToRenewParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, locksToRenew, arg.Before, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const locksToSettle = `-- name: LocksToSettle :many
+select id from evidence
+where locked_until < retain_until and status in ('sealed', 'damaged') and damage <> 'missing'
+order by id limit $1
+`
+
+// what the store has lost can't be locked
+func (q *Queries) LocksToSettle(ctx context.Context, limit int32) ([]string, error) {
+	rows, err := q.db.Query(ctx, locksToSettle, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const many = `-- name: Many :many
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from evidence
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence
 where id = any ($1::text[]) and ($2::text[] is null or township = any ($2::text[]))
 `
 
@@ -591,6 +1013,13 @@ func (q *Queries) Many(ctx context.Context, arg ManyParams) ([]Evidence, error) 
 			&i.Damage,
 			&i.RereadAt,
 			&i.RereadRun,
+			&i.Category,
+			&i.CategoryReason,
+			&i.Permanent,
+			&i.LockedUntil,
+			&i.ContainerEnd,
+			&i.RecordedEnd,
+			&i.LateReason,
 			&i.Activity,
 			&i.WipedAt,
 		); err != nil {
@@ -605,8 +1034,8 @@ func (q *Queries) Many(ctx context.Context, arg ManyParams) ([]Evidence, error) 
 }
 
 const nextToReread = `-- name: NextToReread :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from evidence
-where status <> 'pending' and sealed_at <= $1::timestamptz and reread_run <> $2::text
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence
+where status <> 'pending' and status <> 'deleted' and sealed_at <= $1::timestamptz and reread_run <> $2::text
 order by reread_at nulls first, id limit 1
 `
 
@@ -651,6 +1080,13 @@ func (q *Queries) NextToReread(ctx context.Context, arg NextToRereadParams) (Evi
 		&i.Damage,
 		&i.RereadAt,
 		&i.RereadRun,
+		&i.Category,
+		&i.CategoryReason,
+		&i.Permanent,
+		&i.LockedUntil,
+		&i.ContainerEnd,
+		&i.RecordedEnd,
+		&i.LateReason,
 		&i.Activity,
 		&i.WipedAt,
 	)
@@ -658,8 +1094,8 @@ func (q *Queries) NextToReread(ctx context.Context, arg NextToRereadParams) (Evi
 }
 
 const nextUnread = `-- name: NextUnread :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from evidence
-where status <> 'pending' and reread_at is null
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence
+where status <> 'pending' and status <> 'deleted' and reread_at is null
 order by reread_at nulls first, id limit 1
 `
 
@@ -698,6 +1134,13 @@ func (q *Queries) NextUnread(ctx context.Context) (Evidence, error) {
 		&i.Damage,
 		&i.RereadAt,
 		&i.RereadRun,
+		&i.Category,
+		&i.CategoryReason,
+		&i.Permanent,
+		&i.LockedUntil,
+		&i.ContainerEnd,
+		&i.RecordedEnd,
+		&i.LateReason,
 		&i.Activity,
 		&i.WipedAt,
 	)
@@ -705,8 +1148,8 @@ func (q *Queries) NextUnread(ctx context.Context) (Evidence, error) {
 }
 
 const nextUnreadSince = `-- name: NextUnreadSince :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from evidence
-where status <> 'pending' and reread_at is null and sealed_at > $1::timestamptz
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence
+where status <> 'pending' and status <> 'deleted' and reread_at is null and sealed_at > $1::timestamptz
 order by reread_at nulls first, id limit 1
 `
 
@@ -746,6 +1189,13 @@ func (q *Queries) NextUnreadSince(ctx context.Context, began time.Time) (Evidenc
 		&i.Damage,
 		&i.RereadAt,
 		&i.RereadRun,
+		&i.Category,
+		&i.CategoryReason,
+		&i.Permanent,
+		&i.LockedUntil,
+		&i.ContainerEnd,
+		&i.RecordedEnd,
+		&i.LateReason,
 		&i.Activity,
 		&i.WipedAt,
 	)
@@ -753,7 +1203,7 @@ func (q *Queries) NextUnreadSince(ctx context.Context, began time.Time) (Evidenc
 }
 
 const oldestReading = `-- name: OldestReading :one
-select exists (select from evidence where status <> 'pending' and coalesce(reread_at, sealed_at) < $1::timestamptz)
+select exists (select from evidence where status <> 'pending' and status <> 'deleted' and coalesce(reread_at, sealed_at) < $1::timestamptz)
 `
 
 // whether something was not read since then, however often it was tried
@@ -775,12 +1225,30 @@ func (q *Queries) OpenHolds(ctx context.Context, evidenceID string) (int64, erro
 	return count, err
 }
 
+const propose = `-- name: Propose :execrows
+insert into evidence_deletion (evidence_id, proposed_at, due_at) values ($1, $2, $3) on conflict do nothing
+`
+
+type ProposeParams struct {
+	EvidenceID string
+	ProposedAt time.Time
+	DueAt      time.Time
+}
+
+func (q *Queries) Propose(ctx context.Context, arg ProposeParams) (int64, error) {
+	result, err := q.db.Exec(ctx, propose, arg.EvidenceID, arg.ProposedAt, arg.DueAt)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const register = `-- name: Register :one
 insert into evidence (id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite,
   manifest_key, modified_at, recorded_at, registered_at, object_key)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 on conflict (sha256, size) do nothing
-returning id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at
+returning id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at
 `
 
 type RegisterParams struct {
@@ -854,6 +1322,13 @@ func (q *Queries) Register(ctx context.Context, arg RegisterParams) (Evidence, e
 		&i.Damage,
 		&i.RereadAt,
 		&i.RereadRun,
+		&i.Category,
+		&i.CategoryReason,
+		&i.Permanent,
+		&i.LockedUntil,
+		&i.ContainerEnd,
+		&i.RecordedEnd,
+		&i.LateReason,
 		&i.Activity,
 		&i.WipedAt,
 	)
@@ -913,22 +1388,24 @@ func (q *Queries) RegisterUnseen(ctx context.Context, arg RegisterUnseenParams) 
 }
 
 const saveFacts = `-- name: SaveFacts :execrows
-update evidence set media = $2, verdict = $3, recorded_at = coalesce($4::timestamptz, recorded_at) where id = $1
+update evidence set media = $1, verdict = $2, recorded_at = coalesce($3::timestamptz, recorded_at),
+  container_end = $3::timestamptz + ($1::jsonb ->> 'duration_ms')::bigint * interval '1 millisecond'
+where id = $4
 `
 
 type SaveFactsParams struct {
-	ID        string
 	Media     []byte
 	Verdict   string
 	CreatedAt *time.Time
+	ID        string
 }
 
 func (q *Queries) SaveFacts(ctx context.Context, arg SaveFactsParams) (int64, error) {
 	result, err := q.db.Exec(ctx, saveFacts,
-		arg.ID,
 		arg.Media,
 		arg.Verdict,
 		arg.CreatedAt,
+		arg.ID,
 	)
 	if err != nil {
 		return 0, err
@@ -937,7 +1414,7 @@ func (q *Queries) SaveFacts(ctx context.Context, arg SaveFactsParams) (int64, er
 }
 
 const seal = `-- name: Seal :execrows
-update evidence set status = 'sealed', version_id = $2, checked = $3, sealed_at = $4, retain_until = $5
+update evidence set status = 'sealed', version_id = $2, checked = $3, sealed_at = $4, locked_until = $5, retain_until = $6
 where id = $1 and status = 'pending'
 `
 
@@ -946,6 +1423,7 @@ type SealParams struct {
 	VersionID   string
 	Checked     string
 	SealedAt    *time.Time
+	LockedUntil *time.Time
 	RetainUntil *time.Time
 }
 
@@ -955,6 +1433,7 @@ func (q *Queries) Seal(ctx context.Context, arg SealParams) (int64, error) {
 		arg.VersionID,
 		arg.Checked,
 		arg.SealedAt,
+		arg.LockedUntil,
 		arg.RetainUntil,
 	)
 	if err != nil {
@@ -998,6 +1477,29 @@ func (q *Queries) SetActivity(ctx context.Context, arg SetActivityParams) (int64
 	return result.RowsAffected(), nil
 }
 
+const setCategory = `-- name: SetCategory :exec
+update evidence set category = $2, category_reason = $3, permanent = $4, retain_until = $5 where id = $1
+`
+
+type SetCategoryParams struct {
+	ID             string
+	Category       string
+	CategoryReason string
+	Permanent      bool
+	RetainUntil    *time.Time
+}
+
+func (q *Queries) SetCategory(ctx context.Context, arg SetCategoryParams) error {
+	_, err := q.db.Exec(ctx, setCategory,
+		arg.ID,
+		arg.Category,
+		arg.CategoryReason,
+		arg.Permanent,
+		arg.RetainUntil,
+	)
+	return err
+}
+
 const setDamaged = `-- name: SetDamaged :exec
 update evidence set status = 'damaged', damage = $2, reread_at = $3, reread_run = $4 where id = $1
 `
@@ -1019,6 +1521,32 @@ func (q *Queries) SetDamaged(ctx context.Context, arg SetDamagedParams) error {
 	return err
 }
 
+const setDeleted = `-- name: SetDeleted :exec
+update evidence set status = 'deleted' where id = $1
+`
+
+func (q *Queries) SetDeleted(ctx context.Context, id string) error {
+	_, err := q.db.Exec(ctx, setDeleted, id)
+	return err
+}
+
+const setGone = `-- name: SetGone :execrows
+update evidence_deletion set gone_at = $2 where evidence_id = $1 and gone_at is null
+`
+
+type SetGoneParams struct {
+	EvidenceID string
+	GoneAt     *time.Time
+}
+
+func (q *Queries) SetGone(ctx context.Context, arg SetGoneParams) (int64, error) {
+	result, err := q.db.Exec(ctx, setGone, arg.EvidenceID, arg.GoneAt)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const setHoldState = `-- name: SetHoldState :exec
 update evidence set hold_state = $2 where id = $1
 `
@@ -1030,6 +1558,34 @@ type SetHoldStateParams struct {
 
 func (q *Queries) SetHoldState(ctx context.Context, arg SetHoldStateParams) error {
 	_, err := q.db.Exec(ctx, setHoldState, arg.ID, arg.HoldState)
+	return err
+}
+
+const setLateReason = `-- name: SetLateReason :exec
+update evidence set late_reason = $2 where id = $1
+`
+
+type SetLateReasonParams struct {
+	ID         string
+	LateReason string
+}
+
+func (q *Queries) SetLateReason(ctx context.Context, arg SetLateReasonParams) error {
+	_, err := q.db.Exec(ctx, setLateReason, arg.ID, arg.LateReason)
+	return err
+}
+
+const setLocked = `-- name: SetLocked :exec
+update evidence set locked_until = $2 where id = $1
+`
+
+type SetLockedParams struct {
+	ID          string
+	LockedUntil *time.Time
+}
+
+func (q *Queries) SetLocked(ctx context.Context, arg SetLockedParams) error {
+	_, err := q.db.Exec(ctx, setLocked, arg.ID, arg.LockedUntil)
 	return err
 }
 
@@ -1121,7 +1677,7 @@ func (q *Queries) SetWiped(ctx context.Context, arg SetWipedParams) (int64, erro
 }
 
 const smallestSealed = `-- name: SmallestSealed :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from (select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, activity, wiped_at from evidence where status = 'sealed' and size between 1 and $1 and not restricted order by sealed_at limit 500) as e order by size limit 1
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from (select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence where status = 'sealed' and size between 1 and $1 and not restricted order by sealed_at limit 500) as e order by size limit 1
 `
 
 // of the 500 oldest, which any copy of the log covers first
@@ -1160,8 +1716,89 @@ func (q *Queries) SmallestSealed(ctx context.Context, size int64) (Evidence, err
 		&i.Damage,
 		&i.RereadAt,
 		&i.RereadRun,
+		&i.Category,
+		&i.CategoryReason,
+		&i.Permanent,
+		&i.LockedUntil,
+		&i.ContainerEnd,
+		&i.RecordedEnd,
+		&i.LateReason,
 		&i.Activity,
 		&i.WipedAt,
 	)
 	return i, err
+}
+
+const toDecide = `-- name: ToDecide :many
+select evidence_id from evidence_deletion
+where decided_at is null and due_at <= $1::timestamptz and evidence_id > $2::text
+order by evidence_id limit $3
+`
+
+type ToDecideParams struct {
+	Now     time.Time
+	After   string
+	MaxRows int32
+}
+
+func (q *Queries) ToDecide(ctx context.Context, arg ToDecideParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, toDecide, arg.Now, arg.After, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var evidence_id string
+		if err := rows.Scan(&evidence_id); err != nil {
+			return nil, err
+		}
+		items = append(items, evidence_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const toRemove = `-- name: ToRemove :many
+select evidence_id from evidence_deletion where decided_at is not null and gone_at is null and evidence_id > $1::text
+order by evidence_id limit $2
+`
+
+type ToRemoveParams struct {
+	After   string
+	MaxRows int32
+}
+
+func (q *Queries) ToRemove(ctx context.Context, arg ToRemoveParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, toRemove, arg.After, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var evidence_id string
+		if err := rows.Scan(&evidence_id); err != nil {
+			return nil, err
+		}
+		items = append(items, evidence_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const withdraw = `-- name: Withdraw :execrows
+delete from evidence_deletion where evidence_id = $1 and decided_at is null
+`
+
+func (q *Queries) Withdraw(ctx context.Context, evidenceID string) (int64, error) {
+	result, err := q.db.Exec(ctx, withdraw, evidenceID)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }

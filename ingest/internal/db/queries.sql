@@ -210,3 +210,9 @@ select s.township, sum(g.missing)::bigint as missing
 from chain_gap g join signing_key k using (key_id) join station s on s.id = k.station
 where g.missing > 0 and (sqlc.narg('townships')::text[] is null or s.township = any (sqlc.narg('townships')::text[]))
 group by s.township;
+
+-- name: StaleUploads :many
+-- of records that wait for their bytes, and that nothing was heard of since
+select u.* from upload u join evidence e on e.id = u.evidence_id
+where u.state = 'open' and e.status = 'pending' and u.updated_at < sqlc.arg('before')::timestamptz and u.id > sqlc.arg('after')::text
+order by u.id limit sqlc.arg('max_rows');

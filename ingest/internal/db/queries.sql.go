@@ -1503,6 +1503,47 @@ func (q *Queries) SetEpoch(ctx context.Context, arg SetEpochParams) error {
 	return err
 }
 
+const staleUploads = `-- name: StaleUploads :many
+select u.id, u.evidence_id, u.store_id, u.parts, u.state, u.begun_at, u.updated_at from upload u join evidence e on e.id = u.evidence_id
+where u.state = 'open' and e.status = 'pending' and u.updated_at < $1::timestamptz and u.id > $2::text
+order by u.id limit $3
+`
+
+type StaleUploadsParams struct {
+	Before  time.Time
+	After   string
+	MaxRows int32
+}
+
+// of records that wait for their bytes, and that nothing was heard of since
+func (q *Queries) StaleUploads(ctx context.Context, arg StaleUploadsParams) ([]Upload, error) {
+	rows, err := q.db.Query(ctx, staleUploads, arg.Before, arg.After, arg.MaxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []Upload{}
+	for rows.Next() {
+		var i Upload
+		if err := rows.Scan(
+			&i.ID,
+			&i.EvidenceID,
+			&i.StoreID,
+			&i.Parts,
+			&i.State,
+			&i.BegunAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const stateAround = `-- name: StateAround :one
 select log_key, key_id, epoch, counter, hash, signed_ms, monotonic_ms, checkpoint, closing, recorder, received_at from device_chain_state
 where key_id = $1 and epoch = $2

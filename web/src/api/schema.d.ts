@@ -227,6 +227,125 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/station": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What a station needs to know for its page and its work */
+        get: operations["getStation"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/station/sign-in": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Check the PIN of an officer who stands at the station; wrong ones are counted */
+        post: operations["stationSignIn"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/station/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What happened at the station; sent again until answered, stored once */
+        post: operations["submitStationEvents"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/station/live": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** How the docking goes, for people to look at */
+        put: operations["putStationLive"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/docks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Docking stations as they are now, and what each township brought today */
+        get: operations["listDocks"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/docks/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One docking station */
+        get: operations["getDock"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/docks/{id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What happened at a station, newest first: taken, returned, labelled, wiped … */
+        get: operations["listDockEvents"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/evidence": {
         parameters: {
             query?: never;
@@ -323,6 +442,108 @@ export interface paths {
         get: operations["listCustody"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/evidence/{id}/category": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Put an item into a category that keeps it longer; the store's lock follows by a job */
+        put: operations["setCategory"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/evidence/{id}/late-reason": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say why an item was uploaded late */
+        post: operations["explainLate"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/evidence/{id}/deletion-certificate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Certificate of a deletion at the end of retention, with its receipt (C2SP tlog-proof); 202 until the store has shown that the bytes are gone and a checkpoint covers the leaf */
+        get: operations["getDeletionCertificate"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/retention/due": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is over its retention and will be deleted unless somebody keeps it, soonest first */
+        get: operations["listDue"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/retention/deleted": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What was deleted at the end of its retention, newest first */
+        get: operations["listDeleted"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/retention/{id}/keep": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Keep an item that is due for another ordinary term */
+        post: operations["keepDue"];
         delete?: never;
         options?: never;
         head?: never;
@@ -511,6 +732,23 @@ export interface paths {
         get: operations["listOfficers"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/officers/{id}/pin": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A fresh PIN for docking stations, shown once; an older one ends */
+        post: operations["newOfficerPin"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1006,11 +1244,30 @@ export interface components {
             demo: boolean;
             /** @description `attested` or `re-read required` */
             store_label: string;
+            store: components["schemas"]["StoreCapacity"];
             services: {
                 [key: string]: string;
             };
             /** Format: date-time */
             now: string;
+        };
+        StoreCapacity: {
+            /**
+             * Format: int64
+             * @description What footage may still take; absent when nobody knows
+             */
+            free_bytes?: number;
+            /** Format: int64 */
+            kept_bytes: number;
+            /**
+             * Format: int64
+             * @description Intake a day, over the last 14 days
+             */
+            daily_bytes: number;
+            /** @description At that rate */
+            days_left?: number;
+            /** @description New footage is refused (507) */
+            full: boolean;
         };
         SignIn: {
             username: string;
@@ -1101,10 +1358,10 @@ export interface components {
             leaf_index?: number;
         };
         /**
-         * @description pending = 影像待传, sealed = 已封存, damaged = 已损坏
+         * @description pending = 影像待传, sealed = 已封存, damaged = 已损坏, deleted = 留存期满已销毁
          * @enum {string}
          */
-        EvidenceStatus: "pending" | "sealed" | "damaged";
+        EvidenceStatus: "pending" | "sealed" | "damaged" | "deleted";
         MediaFacts: {
             /** @description ok, truncated, damaged, encrypted, not-media, empty, sidecar, unknown (media of a kind that isn't looked into); empty until the file was looked at */
             verdict: string;
@@ -1172,8 +1429,30 @@ export interface components {
             registered_at: string;
             /** Format: date-time */
             sealed_at?: string;
-            /** Format: date-time */
+            /**
+             * Format: date-time
+             * @description Kept at least until then; of what is kept for good, how far its lock reaches
+             */
             retain_until?: string;
+            category?: components["schemas"]["Category"];
+            category_reason?: string;
+            /** @description Kept for good */
+            permanent?: boolean;
+            /** @description Whole days until the end of retention; absent when kept for good or not sealed */
+            days_left?: number;
+            /**
+             * Format: date-time
+             * @description As the store confirmed
+             */
+            locked_until?: string;
+            /**
+             * Format: date-time
+             * @description End of the recording, as the device claims
+             */
+            recorded_end?: string;
+            /** @description Hours from the claimed end of the recording to the sealing (or to now), when that is too late */
+            late_hours?: number;
+            late_reason?: string;
             /** @description `attested` or `re-read` */
             check?: string;
             /**
@@ -1196,6 +1475,71 @@ export interface components {
             device?: components["schemas"]["DeviceRef"];
             leaves: components["schemas"]["LogPosition"][];
             completeness?: components["schemas"]["Completeness"];
+            /** @description What an officer says it shows: patrol, inspection, persuasion, service, other */
+            activity?: string;
+            wearer?: components["schemas"]["Wearer"];
+            /**
+             * Format: date-time
+             * @description When the original was removed from its recorder
+             */
+            wiped_at?: string;
+        };
+        /** @description Who had the recorder when the clip began */
+        Wearer: {
+            officer_id: string;
+            name: string;
+        };
+        /** @enum {string} */
+        Category: "ordinary" | "case" | "complaint" | "obstruction" | "major";
+        Deletion: {
+            evidence: components["schemas"]["Evidence"];
+            /** Format: date-time */
+            proposed_at: string;
+            /**
+             * Format: date-time
+             * @description End of the time for objections
+             */
+            due_at: string;
+            /** Format: date-time */
+            decided_at?: string;
+            /**
+             * Format: date-time
+             * @description The store showed that the bytes are gone
+             */
+            gone_at?: string;
+        };
+        DeletionPage: {
+            items: components["schemas"]["Deletion"][];
+            next_cursor: string;
+        };
+        DeletionCertificate: {
+            evidence_id: string;
+            sha256: string;
+            /** Format: int64 */
+            size: number;
+            category: components["schemas"]["Category"];
+            /** Format: date-time */
+            sealed_at: string;
+            /** Format: date-time */
+            retain_until: string;
+            /** Format: date-time */
+            proposed_at: string;
+            actor: string;
+            /** @description By which policy */
+            reason: string;
+            /**
+             * Format: date-time
+             * @description When the store no longer had it
+             */
+            deleted_at: string;
+            /** Format: int64 */
+            leaf_index: number;
+            /** Format: int64 */
+            decided_leaf_index: number;
+            /** @description The certificate as people read it, of nothing but the leaves */
+            text: string;
+            /** @description Proof of its leaf */
+            receipt: string;
         };
         CaseRef: {
             id: string;
@@ -1656,7 +2000,7 @@ export interface components {
             id: string;
             /** Format: date-time */
             at: string;
-            /** @description damaged, missing, unreadable, canary, log-audit, drill */
+            /** @description damaged, missing, unreadable, canary, log-audit, drill, capacity */
             kind: string;
             run_id?: string;
             /** @description For those who may read evidence or administer the log */
@@ -1920,6 +2264,212 @@ export interface components {
             keys: components["schemas"]["KeyChain"][];
             pending: components["schemas"]["PendingFootage"][];
             inferred: components["schemas"]["InferredGap"][];
+        };
+        StationSelf: {
+            id: string;
+            name: string;
+            township: string;
+            township_name: string;
+            demo: boolean;
+            wipe: components["schemas"]["WipePolicy"];
+            officers: components["schemas"]["StationOfficer"][];
+            recorders: components["schemas"]["StationRecorder"][];
+            activities: components["schemas"]["Activity"][];
+        };
+        /** @description When a station removes an original whose receipt it has verified */
+        WipePolicy: {
+            /** @enum {string} */
+            when: "never" | "receipt" | "days";
+            /** @description After so many days since the receipt, at the next docking */
+            days?: number;
+        };
+        StationOfficer: {
+            id: string;
+            name: string;
+            /** @description SHA-256 of what a card says, hex */
+            cards: string[];
+            /** @description Whether there is one */
+            pin: boolean;
+        };
+        StationRecorder: {
+            serial: string;
+            name: string;
+            /** @description Who has it now, by the stations; else who it is assigned to */
+            officer_id?: string;
+        };
+        Activity: {
+            id: components["schemas"]["ActivityID"];
+            name: string;
+        };
+        /** @enum {string} */
+        ActivityID: "patrol" | "inspection" | "persuasion" | "service" | "other";
+        StationPin: {
+            officer_id: string;
+            pin: string;
+        };
+        StationEvents: {
+            events: components["schemas"]["StationEvent"][];
+        };
+        StationEvent: {
+            /** @description ULID, made when it happened */
+            id: string;
+            /** @description docked, undocked, taken, returned, labelled, mistaken, gap-reason, wiped, claimed, slip */
+            kind: string;
+            /**
+             * Format: date-time
+             * @description By the station's clock
+             */
+            at: string;
+            officer_id?: string;
+            recorder?: string;
+            evidence_id?: string;
+            data?: components["schemas"]["StationEventData"];
+        };
+        StationEventData: {
+            slot?: number;
+            activity?: string;
+            reason?: string;
+            series?: string;
+            /** Format: int64 */
+            first?: number;
+            /** Format: int64 */
+            last?: number;
+            /** Format: int64 */
+            leaf?: number;
+            files?: number;
+            volume?: string;
+            digest?: string;
+            /** @description card, pin, docking */
+            by?: string;
+        };
+        StationEventResults: {
+            items: components["schemas"]["StationEventResult"][];
+        };
+        StationEventResult: {
+            /** @enum {string} */
+            status: "accepted" | "known" | "rejected";
+            code?: string;
+            error?: string;
+        };
+        StationLive: {
+            /**
+             * Format: int64
+             * @description Bytes
+             */
+            spool_free?: number;
+            /** @description Fingerprinted, not yet sealed */
+            queue_files?: number;
+            /** Format: int64 */
+            queue_bytes?: number;
+            /**
+             * Format: int64
+             * @description Bytes a second on the way to the store
+             */
+            rate?: number;
+            /**
+             * Format: int64
+             * @description As the schedule has it now; 0 or absent for none
+             */
+            limit?: number;
+            /**
+             * Format: date-time
+             * @description When all will be there, by the present rate
+             */
+            done?: string;
+            problem?: string;
+            version?: string;
+            slots: components["schemas"]["StationSlot"][];
+        };
+        StationSlot: {
+            slot: number;
+            /** @enum {string} */
+            state: "empty" | "unlocking" | "reading" | "takeable" | "uploading" | "wipeable" | "wiped" | "attention" | "unclaimed" | "failed" | "disabled";
+            officer_id?: string;
+            /** @description Only in answers */
+            officer_name?: string;
+            recorder?: string;
+            volume?: string;
+            /** Format: date-time */
+            since?: string;
+            files?: number;
+            /** @description In the log */
+            fingerprints?: number;
+            /**
+             * Format: date-time
+             * @description The last of them
+             */
+            logged_at?: string;
+            /** Format: int64 */
+            bytes?: number;
+            /** Format: int64 */
+            read?: number;
+            /** Format: int64 */
+            sent?: number;
+            sealed?: number;
+            failed?: number;
+            /** @description Numbers that file names skip, still without a reason */
+            missing?: number;
+            /** Format: date-time */
+            done?: string;
+            note?: string;
+        };
+        Docks: {
+            items: components["schemas"]["Dock"][];
+            townships: components["schemas"]["DockDay"][];
+        };
+        Dock: {
+            id: string;
+            name: string;
+            township: string;
+            township_name: string;
+            /**
+             * Format: date-time
+             * @description When it last spoke
+             */
+            at?: string;
+            online: boolean;
+            live: components["schemas"]["StationLive"];
+        };
+        /** @description What a township's stations brought since the day began */
+        DockDay: {
+            township: string;
+            township_name: string;
+            stations: number;
+            online: number;
+            /** Format: int64 */
+            fingerprints: number;
+            /** Format: int64 */
+            sealed: number;
+            /** Format: int64 */
+            bytes: number;
+            /** Format: int64 */
+            sealed_bytes: number;
+            /**
+             * Format: int64
+             * @description Counters that never came, and numbers skipped by names of cards that are in now
+             */
+            missing: number;
+            /** Format: date-time */
+            newest?: string;
+        };
+        DockEventPage: {
+            items: components["schemas"]["DockEvent"][];
+            next_cursor: string;
+        };
+        DockEvent: {
+            id: string;
+            kind: string;
+            /** Format: date-time */
+            at: string;
+            /** Format: date-time */
+            received_at: string;
+            officer_id?: string;
+            officer_name?: string;
+            recorder?: string;
+            evidence_id?: string;
+            /** Format: int64 */
+            leaf_index?: number;
+            data: components["schemas"]["StationEventData"];
         };
         ExplainGap: {
             key_id: string;
@@ -2420,6 +2970,168 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    getStation: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The station */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StationSelf"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    stationSignIn: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StationPin"];
+            };
+        };
+        responses: {
+            /** @description It is right */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    submitStationEvents: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StationEvents"];
+            };
+        };
+        responses: {
+            /** @description One result an event */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StationEventResults"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    putStationLive: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["StationLive"];
+            };
+        };
+        responses: {
+            /** @description Taken */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listDocks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All in scope */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Docks"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getDock: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The station */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Dock"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listDockEvents: {
+        parameters: {
+            query?: {
+                limit?: components["parameters"]["Limit"];
+                cursor?: components["parameters"]["Cursor"];
+            };
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DockEventPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     listEvidence: {
         parameters: {
             query?: {
@@ -2439,6 +3151,8 @@ export interface operations {
                 from?: string;
                 /** @description Recorded before */
                 to?: string;
+                /** @description Only what was uploaded late, or is late and still to come */
+                late?: boolean;
             };
             header?: never;
             path?: never;
@@ -2506,6 +3220,13 @@ export interface operations {
             };
             /** @description A range */
             206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Deleted at the end of its retention; the Link header names the certificate */
+            410: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -2588,6 +3309,172 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["CustodyPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    setCategory: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    category: components["schemas"]["Category"];
+                    reason: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Record */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Evidence"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    explainLate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Reason"];
+            };
+        };
+        responses: {
+            /** @description Record */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Evidence"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getDeletionCertificate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Certificate */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletionCertificate"];
+                };
+            };
+            /** @description Not yet; Retry-After */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listDue: {
+        parameters: {
+            query?: {
+                limit?: components["parameters"]["Limit"];
+                cursor?: components["parameters"]["Cursor"];
+                /** @description Division code */
+                township?: components["parameters"]["TownshipCode"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletionPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listDeleted: {
+        parameters: {
+            query?: {
+                limit?: components["parameters"]["Limit"];
+                cursor?: components["parameters"]["Cursor"];
+                /** @description Division code */
+                township?: components["parameters"]["TownshipCode"];
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeletionPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    keepDue: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Reason"];
+            };
+        };
+        responses: {
+            /** @description Record */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Evidence"];
                 };
             };
             default: components["responses"]["Problem"];
@@ -2909,6 +3796,31 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["OfficerPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    newOfficerPin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The PIN */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        pin: string;
+                    };
                 };
             };
             default: components["responses"]["Problem"];

@@ -61,12 +61,12 @@ const home = createRoute({
   },
 });
 
-export type EvidenceSearch = { township?: string; status?: "pending" | "sealed" | "damaged"; verdict?: string; recorder?: string; device_id?: string; q?: string; from?: string; to?: string };
+export type EvidenceSearch = { township?: string; status?: "pending" | "sealed" | "damaged" | "deleted"; verdict?: string; recorder?: string; device_id?: string; q?: string; from?: string; to?: string; late?: boolean };
 const evidence = createRoute({
   getParentRoute: () => inside, path: "/evidence",
   validateSearch: (s: Raw): EvidenceSearch => ({
-    township: text(s.township), status: s.status === "pending" || s.status === "sealed" || s.status === "damaged" ? s.status : undefined, verdict: text(s.verdict),
-    recorder: text(s.recorder), device_id: text(s.device_id), q: text(s.q), from: text(s.from), to: text(s.to),
+    township: text(s.township), status: s.status === "pending" || s.status === "sealed" || s.status === "damaged" || s.status === "deleted" ? s.status : undefined, verdict: text(s.verdict),
+    recorder: text(s.recorder), device_id: text(s.device_id), q: text(s.q), from: text(s.from), to: text(s.to), late: flag(s.late) || undefined,
   }),
   component: lazyRouteComponent(() => import("../pages/evidence"), "EvidenceList"),
 });
@@ -74,6 +74,12 @@ const evidenceOne = createRoute({
   getParentRoute: () => inside, path: "/evidence/$id",
   validateSearch: (s: Raw): { t?: number; m?: string } => ({ t: seconds(s.t), m: text(s.m) }),
   component: lazyRouteComponent(() => import("../pages/evidence-one"), "EvidencePage"),
+});
+
+const retention = createRoute({
+  getParentRoute: () => inside, path: "/retention",
+  validateSearch: (s: Raw): { township?: string; gone?: boolean } => ({ township: text(s.township), gone: flag(s.gone) || undefined }),
+  component: lazyRouteComponent(() => import("../pages/retention"), "RetentionPage"),
 });
 
 export type CaseSearch = { township?: string; open?: boolean; q?: string };
@@ -133,7 +139,7 @@ const log = createRoute({
 
 const auditOne = createRoute({ getParentRoute: () => inside, path: "/log/audits/$id", component: lazyRouteComponent(() => import("../pages/audit-one"), "AuditPage") });
 
-const tree = root.addChildren([signIn, password, inside.addChildren([home, evidence, evidenceOne, cases, caseNew, caseOne, devices, deviceOne, docks, dockOne, deadLetters, budget, budgetTown, officers, powers, townships, log, auditOne])]);
+const tree = root.addChildren([signIn, password, inside.addChildren([home, evidence, evidenceOne, retention, cases, caseNew, caseOne, devices, deviceOne, docks, dockOne, deadLetters, budget, budgetTown, officers, powers, townships, log, auditOne])]);
 
 export const makeRouter = (queries: QueryClient) => createRouter({
   routeTree: tree, context: { queries }, defaultPreload: "intent", defaultPreloadStaleTime: 0, scrollRestoration: true, defaultNotFoundComponent: NotFound,

@@ -18,6 +18,7 @@ import { CompletenessFacts } from "./chain";
 import { Custody } from "./custody";
 import { Digests, type DigestsHandle } from "./digests";
 import { Poster } from "./evidence";
+import { Gone, Retention } from "./keep";
 
 export function EvidencePage() {
   const { id } = useParams({ from: "/inside/evidence/$id" });
@@ -54,7 +55,7 @@ function Page({ e }: { e: Evidence }) {
           <Dropdown trigger={["click"]} menu={{ items: [
             { key: "print", icon: <PrinterOutlined />, label: t("打印本页"), onClick: () => print() },
             ...(e.status === "sealed" ? [{ key: "dl", icon: <DownloadOutlined />, label: <a href={`/api/v1/evidence/${encodeURIComponent(e.id)}/content?download=true`}>{t("下载原件（记入保管链）")}</a> }] : []),
-            ...(may("hold:write") ? [e.held ? { key: "lift", icon: <PushpinOutlined />, label: t("解除保全…"), onClick: () => setAsk("lift") } : { key: "hold", icon: <PushpinOutlined />, label: t("设置保全…"), onClick: () => setAsk("hold") }] : []),
+            ...(may("hold:write") && e.status !== "deleted" ? [e.held ? { key: "lift", icon: <PushpinOutlined />, label: t("解除保全…"), onClick: () => setAsk("lift") } : { key: "hold", icon: <PushpinOutlined />, label: t("设置保全…"), onClick: () => setAsk("hold") }] : []),
             ...(may("evidence:restrict") ? [e.restricted ? { key: "open", icon: <EyeInvisibleOutlined />, label: t("解除受限…"), onClick: () => setAsk("open") } : { key: "restrict", icon: <EyeInvisibleOutlined />, label: t("标记误录，限制查看…"), onClick: () => setAsk("restrict") }] : []),
           ] }}><Button>{t("更多操作")}</Button></Dropdown>
           {may("case:write") && <Link to="/cases/new" search={{ evidence: e.id, township: e.township }} className="btn primary">{t("据此立案")}</Link>}
@@ -65,7 +66,7 @@ function Page({ e }: { e: Evidence }) {
         <div className="left">
           {e.status === "sealed" && m.playable
             ? <Player e={e} start={started} marks={marks} onMarks={(x) => place({ m: writeMarks(x) })} onPause={(at) => place({ t: at > 0 ? Math.round(at * 1000) / 1000 : undefined })} onVerify={() => digests.current?.verify()} />
-            : <NotPlayable e={e} />}
+            : e.status === "deleted" ? <Gone id={e.id} /> : <NotPlayable e={e} />}
         </div>
         <div className="right">
           <Digests e={e} ref={digests} />
@@ -79,6 +80,7 @@ function Page({ e }: { e: Evidence }) {
               {e.check && <><dt>{t("存储核对")}</dt><dd>{e.check === "attested" ? t("存储写入时逐片核对摘要") : t("封存前重读全部字节")}</dd></>}
             </dl>
           </section>
+          <Retention e={e} />
           {e.completeness && (
             <section aria-label={t("是否齐全")}>
               <h2 style={{ marginBottom: 8 }}>{t("是否齐全")}</h2>
@@ -152,7 +154,6 @@ function Links({ e }: { e: Evidence }) {
       {e.media.device && <><dt>{t("影像自报设备")}</dt><dd>{e.media.device}</dd></>}
       <dt>{t("指纹入册")}</dt><dd>{dateTime(e.registered_at)}</dd>
       <dt>{t("封存")}</dt><dd>{dateTime(e.sealed_at)}</dd>
-      <dt>{t("锁定至")}</dt><dd>{dateTime(e.retain_until)}</dd>
       <dt>{t("保全")}</dt><dd><HoldState s={e.hold_state} /></dd>
     </dl>
   );

@@ -2,7 +2,7 @@
 import { CloudUploadOutlined, FileOutlined, PrinterOutlined, VideoCameraOutlined } from "@ant-design/icons";
 import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
-import { Button, DatePicker, Select, Skeleton } from "antd";
+import { Button, Checkbox, DatePicker, Select, Skeleton } from "antd";
 import dayjs from "dayjs";
 import { useCallback, useMemo, useState } from "react";
 import { useTranslation } from "react-i18next";
@@ -23,7 +23,7 @@ export function toQuery(s: EvidenceSearch) {
     const t = Date.parse(`${d}T00:00:00+08:00`);
     return Number.isNaN(t) ? undefined : new Date(t + plus * 86_400_000).toISOString();
   };
-  return { township: s.township, status: s.status, verdict: s.verdict, recorder: s.recorder, device_id: s.device_id, q: s.q, from: day(s.from, 0), to: day(s.to, 1) };
+  return { township: s.township, status: s.status, verdict: s.verdict, recorder: s.recorder, device_id: s.device_id, q: s.q, late: s.late, from: day(s.from, 0), to: day(s.to, 1) };
 }
 
 export function Poster({ e }: { e: Pick<Evidence, "id" | "status" | "has_poster"> & { media?: Evidence["media"] } }) {
@@ -81,13 +81,14 @@ export function EvidenceList() {
       <div className="filters">
         <TownshipFilter value={s.township} onChange={(township) => set({ township })} />
         <Select aria-label={t("状态")} placeholder={t("状态：全部")} allowClear style={{ width: 130 }} value={s.status} onChange={(status?: EvidenceSearch["status"]) => set({ status })}
-          options={[{ value: "pending", label: t("影像待传") }, { value: "sealed", label: t("已封存") }, { value: "damaged", label: t("校验不符") }]} />
+          options={[{ value: "pending", label: t("影像待传") }, { value: "sealed", label: t("已封存") }, { value: "damaged", label: t("校验不符") }, { value: "deleted", label: t("已销毁") }]} />
         <Select aria-label={t("判定")} placeholder={t("判定：全部")} allowClear style={{ width: 130 }} value={s.verdict} onChange={(verdict?: string) => set({ verdict })}
           options={[["ok", "完好"], ["truncated", "截断"], ["damaged", "损坏"], ["not-media", "非影像"], ["empty", "空文件"], ["sidecar", "附属文件"]].map(([value, l]) => ({ value, label: t(l ?? "") }))} />
         <DatePicker.RangePicker aria-label={t("录制日期")} allowEmpty={[true, true]} placeholder={[t("录制起"), t("录制止")]} style={{ width: 240 }} value={[s.from ? dayjs(s.from) : null, s.to ? dayjs(s.to) : null]}
           onChange={(v) => set({ from: v?.[0]?.format("YYYY-MM-DD"), to: v?.[1]?.format("YYYY-MM-DD") })} />
         <TextFilter value={s.recorder} onChange={useCallback((recorder?: string) => set({ recorder }), [set])} placeholder={t("记录仪编号")} width={150} />
         <TextFilter value={s.q} onChange={useCallback((text?: string) => set({ q: text }), [set])} placeholder={t("文件名、编号")} />
+        <Checkbox checked={!!s.late} onChange={(ev) => set({ late: ev.target.checked || undefined })}>{t("只看迟传")}</Checkbox>
         <ClearFilters active={filtered} onClear={() => void navigate({ to: "/evidence", search: {} })} />
         {!filtered && <span className="sub" style={{ marginLeft: "auto" }}>{t("排序：录制时间 新→旧")}</span>}
       </div>

@@ -10,6 +10,7 @@ import { logQuery, useNow } from "../lib/live";
 import { FindFile } from "../log/find";
 import { Leaves } from "../log/leaves";
 import { Alarms, CanaryCard, DrillCard, Runs, RunState } from "../log/runs";
+import { StoreCard } from "../log/store";
 import { Trust } from "../log/trust";
 import { Loaded, PageHead } from "../ui/parts";
 
@@ -38,7 +39,7 @@ export function LogPage() {
             <div className="stack">{may("evidence:read") && <FindFile />}<Runs /><Leaves size={l.size} /></div>
             <div className="stack"><Trust l={l} /></div>
           </div>
-          <div className="grid2 even"><CanaryCard last={l.last_canary} /><DrillCard /></div>
+          <div className="grid2 even"><div className="stack"><CanaryCard last={l.last_canary} /><StoreCard /></div><DrillCard /></div>
         </div>
       )}</Loaded>
     </>

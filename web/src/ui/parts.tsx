@@ -1,5 +1,5 @@
 // Small parts every page uses.
-import { CheckCircleOutlined, CloseCircleOutlined, CloudUploadOutlined, CopyOutlined, ExclamationCircleOutlined, LinkOutlined, LockOutlined, PushpinOutlined, StopOutlined, WarningOutlined, EyeInvisibleOutlined } from "@ant-design/icons";
+import { CheckCircleOutlined, CloseCircleOutlined, ClockCircleOutlined, CloudUploadOutlined, CopyOutlined, DeleteOutlined, ExclamationCircleOutlined, LinkOutlined, LockOutlined, PushpinOutlined, StopOutlined, WarningOutlined, EyeInvisibleOutlined } from "@ant-design/icons";
 import { Link } from "@tanstack/react-router";
 import { App, Button, Skeleton } from "antd";
 import type { ReactNode } from "react";
@@ -110,8 +110,10 @@ export function EvidenceStatus({ e }: { e: Pick<Evidence, "status"> & Partial<Ev
       {e.status === "sealed" && <span className="status"><LockOutlined />{t("已封存")}</span>}
       {e.status === "pending" && <span className="status warn"><CloudUploadOutlined />{t("影像待传")}</span>}
       {e.status === "damaged" && <span className="status bad"><CloseCircleOutlined />{t("校验不符")}</span>}
+      {e.status === "deleted" && <span className="status dim"><DeleteOutlined />{t("已销毁")}</span>}
       {e.held && <span className="status sub"><PushpinOutlined />{t("保全中")}</span>}
       {e.restricted && <span className="status sub"><EyeInvisibleOutlined />{t("受限")}</span>}
+      {!!e.late_hours && <span className="status sub"><ClockCircleOutlined />{t("迟传 {{n}} 小时", { n: e.late_hours })}</span>}
     </span>
   );
 }

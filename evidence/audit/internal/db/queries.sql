@@ -103,3 +103,6 @@ on conflict (store) do update set object_key = excluded.object_key, version_id =
 
 -- name: SetCounts :exec
 update audit_run set total_objects = sqlc.arg('objects'), done_objects = sqlc.arg('objects') where id = sqlc.arg('id');
+
+-- name: AlarmSince :one
+select exists (select from audit_alarm where kind = $1 and about = $2 and at > $3);

@@ -97,6 +97,23 @@ func (q *Queries) AddRun(ctx context.Context, arg AddRunParams) error {
 	return err
 }
 
+const alarmSince = `-- name: AlarmSince :one
+select exists (select from audit_alarm where kind = $1 and about = $2 and at > $3)
+`
+
+type AlarmSinceParams struct {
+	Kind  string
+	About string
+	At    time.Time
+}
+
+func (q *Queries) AlarmSince(ctx context.Context, arg AlarmSinceParams) (bool, error) {
+	row := q.db.QueryRow(ctx, alarmSince, arg.Kind, arg.About, arg.At)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
+}
+
 const brokenStores = `-- name: BrokenStores :many
 select about from audit_alarm where kind = 'canary' and acknowledged_at is null
 union
