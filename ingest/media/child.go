@@ -26,11 +26,11 @@ const (
 	childSoft   = "200MiB"
 	childCPU    = 10 // seconds
 	childWall   = 60 * time.Second
-	childAnswer = 1 << 20
+	childAnswer = 4 << 20
 )
 
 // ProbeMain is the command "probe-media" of the server's binary; it returns the exit code. Without arguments it is the child that
-// reads an index from its input and writes what it found to its output. With "limit CPU_SECONDS DATA_MB -- PROGRAM ARGS…" it limits
+// reads an index from its input and writes what it found to its output; with "track" it reads blocks of positions. With "limit CPU_SECONDS DATA_MB -- PROGRAM ARGS…" it limits
 // itself and becomes that program.
 func ProbeMain(args []string) int {
 	if len(args) > 0 && args[0] == "limit" {
@@ -41,7 +41,11 @@ func ProbeMain(args []string) int {
 		return 2
 	}
 	debug.SetMaxStack(16 << 20)
-	if err := answer(os.Stdin, os.Stdout); err != nil {
+	work := answer
+	if len(args) > 0 && args[0] == "track" {
+		work = trackAnswer
+	}
+	if err := work(os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "probe-media:", err)
 		return 1
 	}
@@ -108,44 +112,50 @@ var errGaveUp = errors.New("the index couldn't be read within its limits")
 
 // inspectIn has a child of this binary read the index that feed writes. errGaveUp is about the file; other errors are ours.
 func inspectIn(ctx context.Context, self string, size uint64, feed func(io.Writer) error) (in inspection, err error) {
+	err = child(ctx, self, &in, func(w io.Writer) error {
+		if _, err := w.Write(binary.BigEndian.AppendUint64(nil, size)); err != nil {
+			return err
+		}
+		return feed(w)
+	})
+	return in, err
+}
+
+// child runs "probe-media" with more arguments on what feed writes and reads its answer.
+func child(ctx context.Context, self string, answer any, feed func(io.Writer) error, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, childWall)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, self, "probe-media")
+	cmd := exec.CommandContext(ctx, self, append([]string{"probe-media"}, args...)...)
 	cmd.Env = []string{"GOMEMLIMIT=" + childSoft, "GOMAXPROCS=1", "GOTRACEBACK=none", "GOGC=50"}
 	cmd.WaitDelay = 2 * time.Second
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
-		return in, err
+		return err
 	}
 	var out, errs capped
 	out.max, errs.max = childAnswer, 4096
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Start(); err != nil {
-		return in, fmt.Errorf("start the probe's child: %w", err)
+		return fmt.Errorf("start the probe's child: %w", err)
 	}
 	stop := watchRSS(cmd.Process, childRSS)
-	var n [8]byte
-	binary.BigEndian.PutUint64(n[:], size)
-	_, feedErr := stdin.Write(n[:])
-	if feedErr == nil {
-		feedErr = feed(stdin)
-	}
+	feedErr := feed(stdin)
 	stdin.Close()
 	waitErr := cmd.Wait()
 	over := stop()
 	if feedErr != nil && !errors.Is(feedErr, syscall.EPIPE) && !errors.Is(feedErr, os.ErrClosed) && !over {
-		return in, feedErr // the source failed; the child only saw the end of it
+		return feedErr // the source failed; the child only saw the end of it
 	}
 	if err := ctx.Err(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return in, err
+		return err
 	}
 	if waitErr != nil || over {
-		return in, fmt.Errorf("%w: %v %s", errGaveUp, waitErr, firstLine(errs.String()))
+		return fmt.Errorf("%w: %v %s", errGaveUp, waitErr, firstLine(errs.String()))
 	}
-	if err := json.Unmarshal(out.Bytes(), &in); err != nil {
-		return in, fmt.Errorf("%w: %v", errGaveUp, err)
+	if err := json.Unmarshal(out.Bytes(), answer); err != nil {
+		return fmt.Errorf("%w: %v", errGaveUp, err)
 	}
-	return in, nil
+	return nil
 }
 
 // capped keeps the first max bytes and refuses more.

@@ -37,9 +37,17 @@ type Facts struct {
 	Position   *Position  `json:"position,omitempty"`
 	Device     string     `json:"device,omitempty"` // maker and model as the file claims
 	Keyframes  int        `json:"keyframes,omitempty"`
+	Rotation   int        `json:"rotation,omitempty"`     // degrees clockwise that players turn the picture; width and height are before it
+	Videos     int        `json:"video_tracks,omitempty"` // when there are several; the facts are of the first with content
+	Variable   bool       `json:"variable_frame_rate,omitempty"`
+	GPSTime    *time.Time `json:"gps_time,omitempty"` // of the first fix that has one; recorded apart from the other two
+	Fixes      int        `json:"fixes,omitempty"`    // plausible positions found
 	// ExpectedBytes is how long the file would have to be by its own index, ActualBytes how long it is; set when they differ.
 	ExpectedBytes int64 `json:"expected_bytes,omitempty"`
 	ActualBytes   int64 `json:"actual_bytes,omitempty"`
+
+	Track  *Track  `json:"-"` // kept apart: it is long
+	Frames *Frames `json:"-"`
 
 	layout  Layout // where ffmpeg finds what a poster needs
 	demuxer string // ffmpeg's name for the container, "" when there is no picture
@@ -49,7 +57,7 @@ type Facts struct {
 type Position struct {
 	Lat    float64 `json:"lat"`
 	Lon    float64 `json:"lon"`
-	Source string  `json:"source"` // ©xyz, loci, iso6709
+	Source string  `json:"source"` // ©xyz, loci, iso6709, or a Track's
 }
 
 func (f *Facts) because(reason string) { f.Reasons = append(f.Reasons, reason) }

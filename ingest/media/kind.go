@@ -72,18 +72,21 @@ func sniff(r io.ReaderAt, size int64) (kind, []byte, error) {
 	return kind{}, head, nil
 }
 
-// transportStream looks for sync bytes at the packet sizes in use: 188, 192 (cameras, with a time before each), 204.
-func transportStream(b []byte) bool {
+// transportStream looks for sync bytes at the packet sizes in use.
+func transportStream(b []byte) bool { _, size := packets(b); return size > 0 }
+
+// packets finds a transport stream's packets: 188 bytes, 192 (cameras, with a time before each), 204; size 0 when there are none.
+func packets(b []byte) (first, size int) {
 	for _, p := range []struct{ first, size int }{{0, 188}, {4, 192}, {0, 204}} {
 		n := 0
 		for at := p.first; at < len(b) && b[at] == 0x47; at += p.size {
 			n++
 		}
 		if n >= 5 && p.first+n*p.size >= len(b) {
-			return true
+			return p.first, p.size
 		}
 	}
-	return false
+	return 0, 0
 }
 
 var sidecarNames = map[string]bool{".txt": true, ".nmea": true, ".gps": true, ".gpx": true, ".3gf": true, ".srt": true, ".log": true,

@@ -42,11 +42,9 @@ func (p Prober) Poster(ctx context.Context, r io.ReaderAt, size int64, f Facts) 
 	if err := sparseCopy(path, r, ranges); err != nil {
 		return nil, err
 	}
-	self := p.Self
-	if self == "" {
-		if self, err = os.Executable(); err != nil {
-			return nil, fmt.Errorf("find own binary: %w", err)
-		}
+	self, err := p.self()
+	if err != nil {
+		return nil, err
 	}
 	seeks := []string{"0"}
 	if f.DurationMs > 2500 {

@@ -2,6 +2,7 @@ package media
 
 import (
 	"encoding/json"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -31,7 +32,7 @@ func TestSamples(t *testing.T) {
 		start := time.Now()
 		f := probeFile(t, path)
 		b, _ := json.Marshal(f)
-		t.Logf("%-50s %4dms %s", d.Name(), time.Since(start).Milliseconds(), b)
+		t.Logf("%-50s %4dms %s%s", d.Name(), time.Since(start).Milliseconds(), b, longFacts(f))
 		if f.Verdict == "" {
 			t.Errorf("%s has no verdict", d.Name())
 		}
@@ -40,6 +41,25 @@ func TestSamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// longFacts is what is kept apart from the facts, in short.
+func longFacts(f Facts) (s string) {
+	if f.Track != nil {
+		first, last := f.Track.Points[0], f.Track.Points[len(f.Track.Points)-1]
+		s += fmt.Sprintf(" track %s %d/%d -%d %.5f,%.5f@%d … %.5f,%.5f@%d", f.Track.Source, len(f.Track.Points), f.Track.Fixes, f.Track.Dropped,
+			first.Lat, first.Lon, first.AtMs, last.Lat, last.Lon, last.AtMs)
+		if first.Speed != nil {
+			s += fmt.Sprintf(" %.1f km/h", *first.Speed)
+		}
+	}
+	if f.Frames != nil {
+		s += fmt.Sprintf(" frames %d in %d runs, %d keyframes", f.Frames.Count, len(f.Frames.Runs), len(f.Frames.Keyframes))
+		if n := len(f.Frames.Runs); n > 0 {
+			s += fmt.Sprint(" ", f.Frames.Runs[:min(n, 3)])
+		}
+	}
+	return s
 }
 
 func probeFile(t *testing.T, path string) Facts {
