@@ -106,7 +106,7 @@ func place(lat, lon float64) *Position {
 	if math.Abs(lat) > 90 || math.Abs(lon) > 180 || lat == 0 && lon == 0 {
 		return nil
 	}
-	return &Position{Lat: math.Round(lat*1e5) / 1e5, Lon: math.Round(lon*1e5) / 1e5}
+	return &Position{Lat: math.Round(lat*1e5)/1e5 + 0, Lon: math.Round(lon*1e5)/1e5 + 0} // no −0
 }
 
 // meta reads Apple's keys and ilst: location, maker, model. The box has a version in MP4 and none in QuickTime.
