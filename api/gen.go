@@ -7,7 +7,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -83,6 +85,33 @@ func (e ChainGapState) Valid() bool {
 	case ChainGapStateExplained:
 		return true
 	case ChainGapStateOpen:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DerivedState.
+const (
+	DerivedStateFailed  DerivedState = "failed"
+	DerivedStateGone    DerivedState = "gone"
+	DerivedStateQueued  DerivedState = "queued"
+	DerivedStateReady   DerivedState = "ready"
+	DerivedStateRunning DerivedState = "running"
+)
+
+// Valid indicates whether the value is a known member of the DerivedState enum.
+func (e DerivedState) Valid() bool {
+	switch e {
+	case DerivedStateFailed:
+		return true
+	case DerivedStateGone:
+		return true
+	case DerivedStateQueued:
+		return true
+	case DerivedStateReady:
+		return true
+	case DerivedStateRunning:
 		return true
 	default:
 		return false
@@ -663,6 +692,25 @@ type DeadLetterPage struct {
 	NextCursor string       `json:"next_cursor"`
 }
 
+// Derived 预览，非原件. A copy made out of footage; never evidence itself
+type Derived struct {
+	Failure *string    `json:"failure,omitempty"`
+	FromMs  *int64     `json:"from_ms,omitempty"`
+	Label   string     `json:"label"`
+	MadeAt  *time.Time `json:"made_at,omitempty"`
+	Percent int        `json:"percent"`
+
+	// Sha256 Of the copy
+	Sha256 *string `json:"sha256,omitempty"`
+	Size   *int64  `json:"size,omitempty"`
+
+	// State gone: it was deleted in the store and can be made anew
+	State DerivedState `json:"state"`
+}
+
+// DerivedState gone: it was deleted in the store and can be made anew
+type DerivedState string
+
 // Device defines model for Device.
 type Device struct {
 	BoughtOn      *openapi_types.Date `json:"bought_on,omitempty"`
@@ -1074,10 +1122,17 @@ type MediaFacts struct {
 	CreatedAt *time.Time `json:"created_at,omitempty"`
 
 	// Device Maker and model as the file claims
-	Device     *string  `json:"device,omitempty"`
-	DurationMs *int64   `json:"duration_ms,omitempty"`
-	FrameRate  *float32 `json:"frame_rate,omitempty"`
-	Height     *int     `json:"height,omitempty"`
+	Device     *string `json:"device,omitempty"`
+	DurationMs *int64  `json:"duration_ms,omitempty"`
+
+	// Fixes Positions found, see /track
+	Fixes     *int     `json:"fixes,omitempty"`
+	FrameRate *float32 `json:"frame_rate,omitempty"`
+
+	// GpsTime Of the first position that has one
+	GpsTime   *time.Time `json:"gps_time,omitempty"`
+	Height    *int       `json:"height,omitempty"`
+	Keyframes *int       `json:"keyframes,omitempty"`
 
 	// NameTime By the file name, read as +08:00
 	NameTime *time.Time `json:"name_time,omitempty"`
@@ -1091,10 +1146,17 @@ type MediaFacts struct {
 	} `json:"position,omitempty"`
 	Reasons *[]string `json:"reasons,omitempty"`
 
+	// Rotation Degrees clockwise that players turn the picture
+	Rotation          *int  `json:"rotation,omitempty"`
+	VariableFrameRate *bool `json:"variable_frame_rate,omitempty"`
+
 	// Verdict ok, truncated, damaged, encrypted, not-media, empty, sidecar, unknown (media of a kind that isn't looked into); empty until the file was looked at
 	Verdict    string  `json:"verdict"`
 	VideoCodec *string `json:"video_codec,omitempty"`
-	Width      *int    `json:"width,omitempty"`
+
+	// VideoTracks When there are several
+	VideoTracks *int `json:"video_tracks,omitempty"`
+	Width       *int `json:"width,omitempty"`
 }
 
 // NewPosting defines model for NewPosting.
@@ -1503,6 +1565,12 @@ type ListEvidenceParams struct {
 	To *time.Time `form:"to,omitempty" json:"to,omitempty"`
 }
 
+// AskContactSheetJSONBody defines parameters for AskContactSheet.
+type AskContactSheetJSONBody struct {
+	// FromMs Where the first picture is taken
+	FromMs *int64 `json:"from_ms,omitempty"`
+}
+
 // ListCustodyParams defines parameters for ListCustody.
 type ListCustodyParams struct {
 	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
@@ -1612,6 +1680,9 @@ type SubmitDeviceStatesJSONRequestBody = DeviceStates
 // ExplainGapJSONRequestBody defines body for ExplainGap for application/json ContentType.
 type ExplainGapJSONRequestBody = ExplainGap
 
+// AskContactSheetJSONRequestBody defines body for AskContactSheet for application/json ContentType.
+type AskContactSheetJSONRequestBody AskContactSheetJSONBody
+
 // SetHoldJSONRequestBody defines body for SetHold for application/json ContentType.
 type SetHoldJSONRequestBody = Reason
 
@@ -1719,6 +1790,12 @@ type ServerInterface interface {
 	// GetEvidence One record with media facts, log position and links
 	// (GET /api/v1/evidence/{id})
 	GetEvidence(c *gin.Context, id ID)
+	// GetContactSheet How making it goes; 404 when it was never asked for
+	// (GET /api/v1/evidence/{id}/contact-sheet)
+	GetContactSheet(c *gin.Context, id ID)
+	// AskContactSheet Twenty pictures of a recording on one page; made by a job. Not evidence, and labelled so; one that is being made or is there is not made again
+	// (POST /api/v1/evidence/{id}/contact-sheet)
+	AskContactSheet(c *gin.Context, id ID)
 	// ListCustody Chain of custody, oldest first
 	// (GET /api/v1/evidence/{id}/custody)
 	ListCustody(c *gin.Context, id ID, params ListCustodyParams)
@@ -1728,6 +1805,12 @@ type ServerInterface interface {
 	// LiftHold Lift a hold set by hand
 	// (POST /api/v1/evidence/{id}/hold/lift)
 	LiftHold(c *gin.Context, id ID)
+	// GetPreview How making it goes; 404 when it was never asked for
+	// (GET /api/v1/evidence/{id}/preview)
+	GetPreview(c *gin.Context, id ID)
+	// AskPreview A copy that browsers play (H.264, at most 854 wide); made by a job. Not evidence, and labelled so; one that is being made or is there is not made again
+	// (POST /api/v1/evidence/{id}/preview)
+	AskPreview(c *gin.Context, id ID)
 	// RestrictEvidence Restrict or open an item (privacy); nothing is deleted
 	// (PUT /api/v1/evidence/{id}/restriction)
 	RestrictEvidence(c *gin.Context, id ID)
@@ -2579,6 +2662,56 @@ func (siw *ServerInterfaceWrapper) GetEvidence(c *gin.Context) {
 	siw.Handler.GetEvidence(c, id)
 }
 
+// GetContactSheet operation middleware
+func (siw *ServerInterfaceWrapper) GetContactSheet(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetContactSheet(c, id)
+}
+
+// AskContactSheet operation middleware
+func (siw *ServerInterfaceWrapper) AskContactSheet(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.AskContactSheet(c, id)
+}
+
 // ListCustody operation middleware
 func (siw *ServerInterfaceWrapper) ListCustody(c *gin.Context) {
 
@@ -2671,6 +2804,56 @@ func (siw *ServerInterfaceWrapper) LiftHold(c *gin.Context) {
 	}
 
 	siw.Handler.LiftHold(c, id)
+}
+
+// GetPreview operation middleware
+func (siw *ServerInterfaceWrapper) GetPreview(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetPreview(c, id)
+}
+
+// AskPreview operation middleware
+func (siw *ServerInterfaceWrapper) AskPreview(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.AskPreview(c, id)
 }
 
 // RestrictEvidence operation middleware
@@ -3347,6 +3530,10 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/uploads/:id/complete", wrapper.CompleteUpload)
 	router.GET(options.BaseURL+"/api/v1/evidence", wrapper.ListEvidence)
 	router.GET(options.BaseURL+"/api/v1/evidence/:id", wrapper.GetEvidence)
+	router.GET(options.BaseURL+"/api/v1/evidence/:id/preview", wrapper.GetPreview)
+	router.POST(options.BaseURL+"/api/v1/evidence/:id/preview", wrapper.AskPreview)
+	router.GET(options.BaseURL+"/api/v1/evidence/:id/contact-sheet", wrapper.GetContactSheet)
+	router.POST(options.BaseURL+"/api/v1/evidence/:id/contact-sheet", wrapper.AskContactSheet)
 	router.GET(options.BaseURL+"/api/v1/evidence/:id/custody", wrapper.ListCustody)
 	router.PUT(options.BaseURL+"/api/v1/evidence/:id/restriction", wrapper.RestrictEvidence)
 	router.POST(options.BaseURL+"/api/v1/evidence/:id/hold", wrapper.SetHold)
@@ -4267,6 +4454,85 @@ func (response GetEvidencedefaultApplicationProblemPlusJSONResponse) VisitGetEvi
 	return err
 }
 
+type GetContactSheetRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type GetContactSheetResponseObject interface {
+	VisitGetContactSheetResponse(w http.ResponseWriter) error
+}
+
+type GetContactSheet200JSONResponse Derived
+
+func (response GetContactSheet200JSONResponse) VisitGetContactSheetResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetContactSheetdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetContactSheetdefaultApplicationProblemPlusJSONResponse) VisitGetContactSheetResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AskContactSheetRequestObject struct {
+	ID   ID `json:"id"`
+	Body *AskContactSheetJSONRequestBody
+}
+
+type AskContactSheetResponseObject interface {
+	VisitAskContactSheetResponse(w http.ResponseWriter) error
+}
+
+type AskContactSheet202JSONResponse Derived
+
+func (response AskContactSheet202JSONResponse) VisitAskContactSheetResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AskContactSheetdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AskContactSheetdefaultApplicationProblemPlusJSONResponse) VisitAskContactSheetResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListCustodyRequestObject struct {
 	ID     ID `json:"id"`
 	Params ListCustodyParams
@@ -4376,6 +4642,84 @@ type LiftHolddefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response LiftHolddefaultApplicationProblemPlusJSONResponse) VisitLiftHoldResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPreviewRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type GetPreviewResponseObject interface {
+	VisitGetPreviewResponse(w http.ResponseWriter) error
+}
+
+type GetPreview200JSONResponse Derived
+
+func (response GetPreview200JSONResponse) VisitGetPreviewResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPreviewdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetPreviewdefaultApplicationProblemPlusJSONResponse) VisitGetPreviewResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AskPreviewRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type AskPreviewResponseObject interface {
+	VisitAskPreviewResponse(w http.ResponseWriter) error
+}
+
+type AskPreview202JSONResponse Derived
+
+func (response AskPreview202JSONResponse) VisitAskPreviewResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AskPreviewdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AskPreviewdefaultApplicationProblemPlusJSONResponse) VisitAskPreviewResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5533,6 +5877,12 @@ type StrictServerInterface interface {
 	// GetEvidence One record with media facts, log position and links
 	// (GET /api/v1/evidence/{id})
 	GetEvidence(ctx context.Context, request GetEvidenceRequestObject) (GetEvidenceResponseObject, error)
+	// GetContactSheet How making it goes; 404 when it was never asked for
+	// (GET /api/v1/evidence/{id}/contact-sheet)
+	GetContactSheet(ctx context.Context, request GetContactSheetRequestObject) (GetContactSheetResponseObject, error)
+	// AskContactSheet Twenty pictures of a recording on one page; made by a job. Not evidence, and labelled so; one that is being made or is there is not made again
+	// (POST /api/v1/evidence/{id}/contact-sheet)
+	AskContactSheet(ctx context.Context, request AskContactSheetRequestObject) (AskContactSheetResponseObject, error)
 	// ListCustody Chain of custody, oldest first
 	// (GET /api/v1/evidence/{id}/custody)
 	ListCustody(ctx context.Context, request ListCustodyRequestObject) (ListCustodyResponseObject, error)
@@ -5542,6 +5892,12 @@ type StrictServerInterface interface {
 	// LiftHold Lift a hold set by hand
 	// (POST /api/v1/evidence/{id}/hold/lift)
 	LiftHold(ctx context.Context, request LiftHoldRequestObject) (LiftHoldResponseObject, error)
+	// GetPreview How making it goes; 404 when it was never asked for
+	// (GET /api/v1/evidence/{id}/preview)
+	GetPreview(ctx context.Context, request GetPreviewRequestObject) (GetPreviewResponseObject, error)
+	// AskPreview A copy that browsers play (H.264, at most 854 wide); made by a job. Not evidence, and labelled so; one that is being made or is there is not made again
+	// (POST /api/v1/evidence/{id}/preview)
+	AskPreview(ctx context.Context, request AskPreviewRequestObject) (AskPreviewResponseObject, error)
 	// RestrictEvidence Restrict or open an item (privacy); nothing is deleted
 	// (PUT /api/v1/evidence/{id}/restriction)
 	RestrictEvidence(ctx context.Context, request RestrictEvidenceRequestObject) (RestrictEvidenceResponseObject, error)
@@ -6395,6 +6751,79 @@ func (sh *strictHandler) GetEvidence(ctx *gin.Context, id ID) {
 	}
 }
 
+// GetContactSheet operation middleware
+func (sh *strictHandler) GetContactSheet(ctx *gin.Context, id ID) {
+	var request GetContactSheetRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetContactSheet(ctx, request.(GetContactSheetRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetContactSheet")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetContactSheetResponseObject); ok {
+		if err := validResponse.VisitGetContactSheetResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AskContactSheet operation middleware
+func (sh *strictHandler) AskContactSheet(ctx *gin.Context, id ID) {
+	var request AskContactSheetRequestObject
+
+	request.ID = id
+
+	var body AskContactSheetJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AskContactSheet(ctx, request.(AskContactSheetRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AskContactSheet")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(AskContactSheetResponseObject); ok {
+		if err := validResponse.VisitAskContactSheetResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListCustody operation middleware
 func (sh *strictHandler) ListCustody(ctx *gin.Context, id ID, params ListCustodyParams) {
 	var request ListCustodyRequestObject
@@ -6503,6 +6932,58 @@ func (sh *strictHandler) LiftHold(ctx *gin.Context, id ID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(LiftHoldResponseObject); ok {
 		if err := validResponse.VisitLiftHoldResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetPreview operation middleware
+func (sh *strictHandler) GetPreview(ctx *gin.Context, id ID) {
+	var request GetPreviewRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetPreview(ctx, request.(GetPreviewRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetPreview")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetPreviewResponseObject); ok {
+		if err := validResponse.VisitGetPreviewResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AskPreview operation middleware
+func (sh *strictHandler) AskPreview(ctx *gin.Context, id ID) {
+	var request AskPreviewRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AskPreview(ctx, request.(AskPreviewRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AskPreview")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(AskPreviewResponseObject); ok {
+		if err := validResponse.VisitAskPreviewResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -45,6 +45,7 @@ type Deps struct {
 	SecureCookies bool
 	Metrics       bool                                        // opens /metrics to whoever reaches the address
 	SettleHolds   func(ctx context.Context, tx *pg.Tx) error  // enqueues the job that sets holds at the store
+	Derive        func(ctx context.Context, tx *pg.Tx) error  // enqueues the job that makes previews and contact sheets
 	StoreLabel    func() string                               // "attested" or "re-read required"
 	Ready         func(ctx context.Context) map[string]string // service → "ok" or what is wrong
 	Tools         *Tools                                      // the verifier's builds, nil for none

@@ -53,11 +53,12 @@ func (w *viewWindow) add(key string, now time.Time) {
 	w.seen[key] = now
 }
 
-// Viewed logs that somebody is given an item's content: KindViewed once a session and half hour, KindDownloaded each time. No bytes
+// Viewed logs that somebody is given an item's content: KindViewed once a session, reason and half hour (a preview doesn't stand for the
+// original), KindDownloaded each time. No bytes
 // may leave before it returns nil.
 func (k *Keeper) Viewed(ctx context.Context, eid ID, download bool, a Act) error {
 	now := k.now()
-	kind, key := chain.KindViewed, string(eid)+"\x00"+a.Actor+"\x00"+a.Session
+	kind, key := chain.KindViewed, string(eid)+"\x00"+a.Actor+"\x00"+a.Session+"\x00"+a.Reason
 	if download {
 		kind = chain.KindDownloaded
 	} else {

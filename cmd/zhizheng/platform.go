@@ -99,10 +99,12 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	workers := river.NewWorkers()
 	river.AddWorker(workers, cases.NewHoldWorker(pl.evidence))
 	media.Register(workers, media.FromKeeper(pl.evidence, svc.store, logger))
+	media.RegisterDerive(workers, pl.evidence, svc.store, previewsAtOnce, logger)
 	pl.jobs, err = river.NewClient(riverpgxv5.New(pl.pool), &river.Config{
-		Queues:       map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}, media.Queue: {MaxWorkers: 1}},
+		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}, media.Queue: {MaxWorkers: 1},
+			media.DeriveQueue: {MaxWorkers: previewsAtOnce}},
 		Workers:      workers,
-		PeriodicJobs: []*river.PeriodicJob{cases.PeriodicHolds()},
+		PeriodicJobs: []*river.PeriodicJob{cases.PeriodicHolds(), media.PeriodicDerive()},
 		Logger:       slog.New(levelFilter{logger.Handler(), slog.LevelWarn}),
 	})
 	if err != nil {
@@ -159,6 +161,17 @@ func (pl *platform) afterSeal(ctx context.Context, tx *pg.Tx, rec evidence.Recor
 	return pl.settleHolds(ctx, tx)
 }
 
+// previewsAtOnce is how many previews and contact sheets are made at once in the whole county, on however many servers.
+const previewsAtOnce = 2
+
+// derive enqueues a turn at making what is derived from footage.
+func (pl *platform) derive(ctx context.Context, tx *pg.Tx) error {
+	if _, err := pl.jobs.InsertTx(ctx, tx.Tx, media.DeriveJob{}, nil); err != nil {
+		return fmt.Errorf("enqueue preview: %w", err)
+	}
+	return nil
+}
+
 func (pl *platform) settleHolds(ctx context.Context, tx *pg.Tx) error {
 	_, err := pl.jobs.InsertTx(ctx, tx.Tx, cases.SettleHolds{}, nil)
 	if err != nil {
@@ -170,7 +183,7 @@ func (pl *platform) settleHolds(ctx context.Context, tx *pg.Tx) error {
 func (pl *platform) deps() api.Deps {
 	return api.Deps{Pool: pl.pool, Log: pl.log, Store: pl.svc.store, Evidence: pl.evidence, Ingest: pl.ingest, Authority: pl.authority, Cases: pl.cases,
 		Devices: pl.devices, Budget: pl.budget, Audit: pl.audit,
-		SettleHolds: pl.settleHolds, StoreLabel: pl.storeLabel, Ready: pl.ready}
+		SettleHolds: pl.settleHolds, Derive: pl.derive, StoreLabel: pl.storeLabel, Ready: pl.ready}
 }
 
 // mainStore names the store in leaves, canaries and alarms.

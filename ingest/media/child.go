@@ -30,13 +30,13 @@ const (
 )
 
 // ProbeMain is the command "probe-media" of the server's binary; it returns the exit code. Without arguments it is the child that
-// reads an index from its input and writes what it found to its output; with "track" it reads blocks of positions. With "limit CPU_SECONDS DATA_MB -- PROGRAM ARGS…" it limits
-// itself and becomes that program.
+// reads an index from its input and writes what it found to its output; with "track" it reads blocks of positions. With
+// "limit CPU_SECONDS DATA_MB FILE_MB -- PROGRAM ARGS…" it limits itself and becomes that program.
 func ProbeMain(args []string) int {
 	if len(args) > 0 && args[0] == "limit" {
 		return limitMain(args[1:])
 	}
-	if err := limitSelf(childCPU, childData); err != nil {
+	if err := limitSelf(childCPU, childData, 0); err != nil {
 		fmt.Fprintln(os.Stderr, "probe-media:", err)
 		return 2
 	}
@@ -70,11 +70,11 @@ func answer(in io.Reader, out io.Writer) error {
 }
 
 // limitSelf limits this process before it sees a byte of the file.
-func limitSelf(cpu, data uint64) error {
+func limitSelf(cpu, data, file uint64) error {
 	for _, l := range []struct {
 		what  int
 		value uint64
-	}{{syscall.RLIMIT_CPU, cpu}, {syscall.RLIMIT_DATA, data}, {syscall.RLIMIT_CORE, 0}, {syscall.RLIMIT_FSIZE, 0}} {
+	}{{syscall.RLIMIT_CPU, cpu}, {syscall.RLIMIT_DATA, data}, {syscall.RLIMIT_CORE, 0}, {syscall.RLIMIT_FSIZE, file}} {
 		if err := syscall.Setrlimit(l.what, &syscall.Rlimit{Cur: l.value, Max: l.value}); err != nil {
 			return fmt.Errorf("set limit %d: %w", l.what, err)
 		}
@@ -85,15 +85,16 @@ func limitSelf(cpu, data uint64) error {
 // limitMain becomes another program, limited and nice.
 func limitMain(args []string) int {
 	fail := func(err error) int { fmt.Fprintln(os.Stderr, "probe-media limit:", err); return 2 }
-	if len(args) < 4 || args[2] != "--" {
-		return fail(errors.New("want CPU_SECONDS DATA_MB -- PROGRAM ARGS"))
+	if len(args) < 5 || args[3] != "--" {
+		return fail(errors.New("want CPU_SECONDS DATA_MB FILE_MB -- PROGRAM ARGS"))
 	}
 	cpu, err1 := strconv.ParseUint(args[0], 10, 32)
 	mb, err2 := strconv.ParseUint(args[1], 10, 32)
-	if err := errors.Join(err1, err2); err != nil {
+	file, err3 := strconv.ParseUint(args[2], 10, 32)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return fail(err)
 	}
-	path, err := exec.LookPath(args[3])
+	path, err := exec.LookPath(args[4])
 	if err != nil {
 		return fail(err)
 	}
@@ -101,10 +102,10 @@ func limitMain(args []string) int {
 	if err := syscall.Setpriority(syscall.PRIO_PROCESS, 0, 15); err != nil {
 		return fail(err)
 	}
-	if err := limitSelf(cpu, mb<<20); err != nil {
+	if err := limitSelf(cpu, mb<<20, file<<20); err != nil {
 		return fail(err)
 	}
-	return fail(syscall.Exec(path, args[3:], []string{"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8"}))
+	return fail(syscall.Exec(path, args[4:], []string{"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8"}))
 }
 
 // errGaveUp is a child that was ended by a limit, crashed or made no sense: a finding about the file, not a failure of ours.

@@ -50,6 +50,22 @@ var magics = []struct {
 	{"MZ", 0, kind{container: "exe", zh: "程序文件"}},
 }
 
+// demuxerOf is ffmpeg's name for a container of Facts.
+func demuxerOf(container string) string {
+	switch container {
+	case "mp4", "mov":
+		return "mov"
+	case "mpeg-ts":
+		return "mpegts"
+	}
+	for _, m := range magics {
+		if m.container == container {
+			return m.demuxer
+		}
+	}
+	return ""
+}
+
 const sniffLen = 4096
 
 // sniff looks at the start of a file.

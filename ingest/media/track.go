@@ -36,10 +36,10 @@ type Point struct {
 type Track struct {
 	Source  string  `json:"source"` // gpmf, freegps, ssmd, txet, camm, nmea, csv, gpx, mpeg-ts
 	Points  []Point `json:"points"`
-	Fixes   int     `json:"fixes"`             // before thinning
-	Dropped int     `json:"dropped,omitempty"` // off the Earth, at 0,0, or too far from their neighbours
+	Fixes   int     `json:"fixes"`              // before thinning
+	Dropped int     `json:"dropped,omitempty"`  // off the Earth, at 0,0, or too far from their neighbours
 	BadSums int     `json:"bad_sums,omitempty"` // fixes whose checksum is wrong
-	Partial bool    `json:"partial,omitempty"` // only the beginning was read
+	Partial bool    `json:"partial,omitempty"`  // only the beginning was read
 }
 
 // tracker collects fixes in bounded memory: implausible ones are dropped, and when there are twice too many every second goes.
