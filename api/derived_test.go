@@ -73,7 +73,7 @@ func TestPreviewOfWhatBrowsersDontPlay(t *testing.T) {
 	must(t, c.Jobs.Start(ctx))
 	t.Cleanup(func() { _ = c.Jobs.Stop(context.WithoutCancel(ctx)) })
 	for _, eid := range []evidence.ID{clip, nmea} {
-		testenv.Eventually(t, time.Minute, func() bool {
+		testenv.Eventually(t, 3*time.Minute, func() bool {
 			r, err := c.Keeper.Get(ctx, evidence.Scope{}, eid)
 			must(t, err)
 			return r.Verdict != ""
@@ -116,7 +116,7 @@ func TestPreviewOfWhatBrowsersDontPlay(t *testing.T) {
 	}
 	ready := func(path string) derivedState {
 		t.Helper()
-		testenv.Eventually(t, time.Minute, func() bool {
+		testenv.Eventually(t, 3*time.Minute, func() bool {
 			s := state(path)
 			if s.State == "failed" {
 				t.Fatalf("%s: %s", path, s.Failure)
@@ -265,7 +265,7 @@ func TestExhibitsGetContactSheets(t *testing.T) {
 	c.User("head", "reviewer")
 	b, file := c.SignedIn("head"), c.Case()
 	for _, eid := range []evidence.ID{clip, broken} {
-		testenv.Eventually(t, time.Minute, func() bool {
+		testenv.Eventually(t, 3*time.Minute, func() bool {
 			r, err := c.Keeper.Get(ctx, evidence.Scope{}, eid)
 			must(t, err)
 			return r.Verdict != ""
@@ -275,7 +275,7 @@ func TestExhibitsGetContactSheets(t *testing.T) {
 		}
 	}
 	for eid, want := range map[evidence.ID]string{clip: "ready", broken: "failed"} {
-		testenv.Eventually(t, time.Minute, func() bool {
+		testenv.Eventually(t, 3*time.Minute, func() bool {
 			d, err := c.Keeper.Derived(ctx, eid, evidence.DerivedContactSheet)
 			must(t, err)
 			if d.State != want && (d.State == "ready" || d.State == "failed") {
