@@ -285,3 +285,32 @@ func TestExhibitsGetContactSheets(t *testing.T) {
 		})
 	}
 }
+
+// Names are tried with the rules in use or with others, and a wrong configuration says what is wrong with it.
+func TestNamePatternsAreTried(t *testing.T) {
+	c := testcounty.New(t)
+	c.User("head", "reviewer")
+	b, at := c.SignedIn("head"), "/api/v1/name-patterns/test"
+	var out struct {
+		Items []struct {
+			Name, Rule, Recorder, Officer, Series string
+			Matched, Sidecar                      bool
+			Time                                  *time.Time
+			Sequence                              *int64
+		}
+	}
+	a := b.JSON("POST", at, map[string]any{"names": []string{"DSJ-A1B2C1_012345_20260301120000_0007.mp4", "whatever.bin", "a.nmea"}})
+	must(t, json.Unmarshal(a.Body, &out))
+	if a.Status != 200 || len(out.Items) != 3 || out.Items[0].Recorder != "DSJ-A1B2C1" || out.Items[0].Officer != "012345" || *out.Items[0].Sequence != 7 ||
+		out.Items[0].Rule == "" || out.Items[1].Matched || !out.Items[2].Sidecar {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
+	a = b.JSON("POST", at, map[string]any{"names": []string{"whatever.bin"}, "config": "[[rule]]\nname = \"x\"\nfile = '^(?P<recorder>w\\w+)'\n"})
+	if must(t, json.Unmarshal(a.Body, &out)); out.Items[0].Rule != "x" || out.Items[0].Recorder != "whatever" {
+		t.Errorf("%d %s", a.Status, a.Body)
+	}
+	a = b.JSON("POST", at, map[string]any{"names": []string{"x"}, "config": "[[rule]]\nname = \"x\"\nfile = '('\n"})
+	if p := refusal(t, "a wrong pattern", a, http.StatusBadRequest); !strings.Contains(p.Detail, "rule 1") {
+		t.Errorf("%+v", p)
+	}
+}

@@ -1134,6 +1134,15 @@ type MediaFacts struct {
 	Height    *int       `json:"height,omitempty"`
 	Keyframes *int       `json:"keyframes,omitempty"`
 
+	// NameOfficer The officer's number as the file name claims it
+	NameOfficer *string `json:"name_officer,omitempty"`
+
+	// NameRecorder The recorder's serial as the file name claims it
+	NameRecorder *string `json:"name_recorder,omitempty"`
+
+	// NameSequence The file's number as its name claims it
+	NameSequence *int64 `json:"name_sequence,omitempty"`
+
 	// NameTime By the file name, read as +08:00
 	NameTime *time.Time `json:"name_time,omitempty"`
 	Playable bool       `json:"playable"`
@@ -1157,6 +1166,24 @@ type MediaFacts struct {
 	// VideoTracks When there are several
 	VideoTracks *int `json:"video_tracks,omitempty"`
 	Width       *int `json:"width,omitempty"`
+}
+
+// NameReading defines model for NameReading.
+type NameReading struct {
+	// Matched A name that no rule knows is ingested all the same
+	Matched  bool    `json:"matched"`
+	Name     string  `json:"name"`
+	Officer  *string `json:"officer,omitempty"`
+	Recorder *string `json:"recorder,omitempty"`
+	Rule     *string `json:"rule,omitempty"`
+	Sequence *int64  `json:"sequence,omitempty"`
+
+	// Series What the sequence is counted in
+	Series *string `json:"series,omitempty"`
+
+	// Sidecar By its extension it lies beside footage
+	Sidecar bool       `json:"sidecar"`
+	Time    *time.Time `json:"time,omitempty"`
 }
 
 // NewPosting defines model for NewPosting.
@@ -1621,6 +1648,13 @@ type ImportTimestampJSONBody struct {
 	Der []byte `json:"der"`
 }
 
+// TestNamePatternsJSONBody defines parameters for TestNamePatterns.
+type TestNamePatternsJSONBody struct {
+	// Config TOML, see docs/name-patterns.md
+	Config *string  `json:"config,omitempty"`
+	Names  []string `json:"names"`
+}
+
 // ListOfficersParams defines parameters for ListOfficers.
 type ListOfficersParams struct {
 	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
@@ -1709,6 +1743,9 @@ type RequestWitnessJSONRequestBody = WitnessRequest
 
 // SubmitManifestsJSONRequestBody defines body for SubmitManifests for application/json ContentType.
 type SubmitManifestsJSONRequestBody = Manifests
+
+// TestNamePatternsJSONRequestBody defines body for TestNamePatterns for application/json ContentType.
+type TestNamePatternsJSONRequestBody TestNamePatternsJSONBody
 
 // SignInJSONRequestBody defines body for SignIn for application/json ContentType.
 type SignInJSONRequestBody = SignIn
@@ -1859,6 +1896,9 @@ type ServerInterface interface {
 	// SubmitManifests Log signed manifests (fingerprints) before any byte travels
 	// (POST /api/v1/manifests)
 	SubmitManifests(c *gin.Context)
+	// TestNamePatterns What file names would be understood to say, and by which rule; with the rules in use, or with a configuration to be tried, which is refused with the reason when it is wrong. Nothing is kept
+	// (POST /api/v1/name-patterns/test)
+	TestNamePatterns(c *gin.Context)
 	// ListOfficers Officers with their certificates
 	// (GET /api/v1/officers)
 	ListOfficers(c *gin.Context, params ListOfficersParams)
@@ -3218,6 +3258,19 @@ func (siw *ServerInterfaceWrapper) SubmitManifests(c *gin.Context) {
 	siw.Handler.SubmitManifests(c)
 }
 
+// TestNamePatterns operation middleware
+func (siw *ServerInterfaceWrapper) TestNamePatterns(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.TestNamePatterns(c)
+}
+
 // ListOfficers operation middleware
 func (siw *ServerInterfaceWrapper) ListOfficers(c *gin.Context) {
 
@@ -3538,6 +3591,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.PUT(options.BaseURL+"/api/v1/evidence/:id/restriction", wrapper.RestrictEvidence)
 	router.POST(options.BaseURL+"/api/v1/evidence/:id/hold", wrapper.SetHold)
 	router.POST(options.BaseURL+"/api/v1/evidence/:id/hold/lift", wrapper.LiftHold)
+	router.POST(options.BaseURL+"/api/v1/name-patterns/test", wrapper.TestNamePatterns)
 	router.GET(options.BaseURL+"/api/v1/cases", wrapper.ListCases)
 	router.POST(options.BaseURL+"/api/v1/cases", wrapper.OpenCase)
 	router.GET(options.BaseURL+"/api/v1/cases/:id", wrapper.GetCase)
@@ -5355,6 +5409,47 @@ func (response SubmitManifestsdefaultApplicationProblemPlusJSONResponse) VisitSu
 	return err
 }
 
+type TestNamePatternsRequestObject struct {
+	Body *TestNamePatternsJSONRequestBody
+}
+
+type TestNamePatternsResponseObject interface {
+	VisitTestNamePatternsResponse(w http.ResponseWriter) error
+}
+
+type TestNamePatterns200JSONResponse struct {
+	Items []NameReading `json:"items"`
+}
+
+func (response TestNamePatterns200JSONResponse) VisitTestNamePatternsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestNamePatternsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response TestNamePatternsdefaultApplicationProblemPlusJSONResponse) VisitTestNamePatternsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListOfficersRequestObject struct {
 	Params ListOfficersParams
 }
@@ -5946,6 +6041,9 @@ type StrictServerInterface interface {
 	// SubmitManifests Log signed manifests (fingerprints) before any byte travels
 	// (POST /api/v1/manifests)
 	SubmitManifests(ctx context.Context, request SubmitManifestsRequestObject) (SubmitManifestsResponseObject, error)
+	// TestNamePatterns What file names would be understood to say, and by which rule; with the rules in use, or with a configuration to be tried, which is refused with the reason when it is wrong. Nothing is kept
+	// (POST /api/v1/name-patterns/test)
+	TestNamePatterns(ctx context.Context, request TestNamePatternsRequestObject) (TestNamePatternsResponseObject, error)
 	// ListOfficers Officers with their certificates
 	// (GET /api/v1/officers)
 	ListOfficers(ctx context.Context, request ListOfficersRequestObject) (ListOfficersResponseObject, error)
@@ -7512,6 +7610,48 @@ func (sh *strictHandler) SubmitManifests(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(SubmitManifestsResponseObject); ok {
 		if err := validResponse.VisitSubmitManifestsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// TestNamePatterns operation middleware
+func (sh *strictHandler) TestNamePatterns(ctx *gin.Context) {
+	var request TestNamePatternsRequestObject
+
+	var body TestNamePatternsJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.TestNamePatterns(ctx, request.(TestNamePatternsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TestNamePatterns")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(TestNamePatternsResponseObject); ok {
+		if err := validResponse.VisitTestNamePatternsResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -22,6 +22,7 @@ import (
 	"zhizheng/evidence/audit"
 	"zhizheng/evidence/evlog"
 	"zhizheng/ingest"
+	"zhizheng/ingest/manifest"
 	"zhizheng/internal/blob"
 	"zhizheng/internal/pg"
 )
@@ -38,6 +39,7 @@ type Deps struct {
 	Cases     *cases.Service
 	Devices   *devices.Service
 	Budget    *budget.Service
+	Names     manifest.Names // how file names are read
 
 	Console       fs.FS // the built console; index.html answers every page address
 	Version       string

@@ -48,6 +48,7 @@ type platform struct {
 	ingest    *ingest.Service
 	demoTSA   *demo.TSA // nil but in a demo without an authority
 	jobs      *river.Client[pgx.Tx]
+	names     manifest.Names // how file names are read
 
 	demoWitnesses []*demoWitness
 
@@ -98,7 +99,12 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	pl.budget = budget.New(pl.pool, pl.log, pl.devices, nil)
 	workers := river.NewWorkers()
 	river.AddWorker(workers, cases.NewHoldWorker(pl.evidence))
-	media.Register(workers, media.FromKeeper(pl.evidence, svc.store, logger))
+	if pl.names, err = c.names(); err != nil {
+		return nil, err
+	}
+	facts := media.FromKeeper(pl.evidence, svc.store, logger)
+	facts.Prober.Names = &pl.names
+	media.Register(workers, facts)
 	media.RegisterDerive(workers, pl.evidence, svc.store, previewsAtOnce, logger)
 	pl.jobs, err = river.NewClient(riverpgxv5.New(pl.pool), &river.Config{
 		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}, media.Queue: {MaxWorkers: 1},
@@ -118,11 +124,7 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	pl.audit = audit.New(audit.Options{Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Stores: []audit.Store{{Name: mainStore, Options: svc.stored}},
 		Drill:   drill.New(drill.Options{Log: pl.log, Evidence: pl.evidence, Read: manifest.Open, Enrolment: ingest.EnrolmentKey}),
 		CasesOf: pl.cases.IDsOfEvidence, LogDaily: daily, LogAt: at, CanaryEvery: c.CanaryEvery, RereadEvery: c.RereadEvery, Rate: c.RereadRate, Logger: logger})
-	series, err := c.series()
-	if err != nil {
-		return nil, err
-	}
-	pl.ingest = ingest.New(ingest.Options{Series: series, Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Store: svc.store, Logger: logger,
+	pl.ingest = ingest.New(ingest.Options{Series: pl.names.Series(), Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Store: svc.store, Logger: logger,
 		Attested:  func() bool { return svc.probe.Attested },
 		Retain:    func(now time.Time) time.Time { return now.AddDate(0, 0, c.RetentionDays) },
 		Recorder:  pl.devices.BySerial,
@@ -182,7 +184,7 @@ func (pl *platform) settleHolds(ctx context.Context, tx *pg.Tx) error {
 
 func (pl *platform) deps() api.Deps {
 	return api.Deps{Pool: pl.pool, Log: pl.log, Store: pl.svc.store, Evidence: pl.evidence, Ingest: pl.ingest, Authority: pl.authority, Cases: pl.cases,
-		Devices: pl.devices, Budget: pl.budget, Audit: pl.audit,
+		Devices: pl.devices, Budget: pl.budget, Audit: pl.audit, Names: pl.names,
 		SettleHolds: pl.settleHolds, Derive: pl.derive, StoreLabel: pl.storeLabel, Ready: pl.ready}
 }
 

@@ -3,8 +3,6 @@ package media
 import (
 	"bytes"
 	"io"
-	"path/filepath"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -103,14 +101,6 @@ func packets(b []byte) (first, size int) {
 		}
 	}
 	return 0, 0
-}
-
-var sidecarNames = map[string]bool{".txt": true, ".nmea": true, ".gps": true, ".gpx": true, ".3gf": true, ".srt": true, ".log": true,
-	".csv": true, ".json": true, ".xml": true, ".kml": true, ".thm": true, ".lrv": true, ".idx": true, ".map": true, ".md": true, ".tsv": true}
-
-// sidecar tells whether a file that isn't media belongs beside footage: by its name, or because it is text.
-func sidecar(head []byte, name string) bool {
-	return sidecarNames[strings.ToLower(filepath.Ext(name))] || text(head)
 }
 
 func text(head []byte) bool {

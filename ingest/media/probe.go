@@ -10,7 +10,10 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"zhizheng/ingest/manifest"
 )
 
 // scanWall bounds the scan of a file over a slow store; what is known by then is said to be incomplete.
@@ -18,7 +21,17 @@ const scanWall = 60 * time.Second
 
 // Prober probes files. The zero value runs this binary as its child, which has to dispatch "probe-media" to ProbeMain.
 type Prober struct {
-	Self string // path of a binary that does, "" for this one
+	Self  string          // path of a binary that does, "" for this one
+	Names *manifest.Names // how file names are read, nil for the built-in rules
+}
+
+var defaultNames = sync.OnceValue(manifest.DefaultNames)
+
+func (p Prober) names() manifest.Names {
+	if p.Names != nil {
+		return *p.Names
+	}
+	return defaultNames()
 }
 
 // Probe probes with the zero Prober.
@@ -29,7 +42,10 @@ func Probe(ctx context.Context, r io.ReaderAt, size int64, name string) (Facts, 
 // Probe gives facts about a file of any content. Errors are only the reader's, ctx's, or a child that couldn't be started: try again
 // then. Memory is bounded by some MB here and by limits in the child; r is read at random by one goroutine.
 func (p Prober) Probe(ctx context.Context, r io.ReaderAt, size int64, name string) (Facts, error) {
-	f := Facts{NameTime: timeInName(name)}
+	f := Facts{}
+	if u, ok := p.names().Understand(name); ok {
+		f.NameTime, f.NameRecorder, f.NameOfficer, f.NameSequence = u.Time, u.Recorder, u.Officer, u.Sequence
+	}
 	if size == 0 {
 		f.Verdict = Empty
 		f.because("文件为空（0 字节）")
@@ -50,7 +66,7 @@ func (p Prober) Probe(ctx context.Context, r io.ReaderAt, size int64, name strin
 		if parts := streamParts(k, head, size); parts != nil {
 			return f, p.stream(ctx, &f, cached, size, parts)
 		}
-	case sidecar(head, name):
+	case p.names().Sidecar(name) || text(head): // what isn't media and belongs beside footage
 		f.Verdict = Sidecar
 		f.because("随附文件（定位、日志等），与同名录像一并封存")
 		if positions(head) {

@@ -139,7 +139,7 @@ func newCounty(t testing.TB, log func(*evlog.Options), before func(*evlog.Log), 
 		CasesOf: c.Cases.IDsOfEvidence,
 		Drill:   drill.New(drill.Options{Log: c.Log, Evidence: c.Keeper, Read: manifest.Open, Enrolment: ingest.EnrolmentKey})})
 	d := api.Deps{Pool: c.Pool, Log: c.Log, Store: c.Store, Evidence: c.Keeper, Audit: c.Audit, Ingest: c.Ingest, Authority: c.Auth, Cases: c.Cases, Devices: c.Devices,
-		Budget: c.Budget, Console: fstest.MapFS{"index.html": {Data: []byte("console")}, "assets/a.js": {Data: []byte("1")}}, Version: "test", Logger: quiet,
+		Budget: c.Budget, Names: manifest.DefaultNames(), Console: fstest.MapFS{"index.html": {Data: []byte("console")}, "assets/a.js": {Data: []byte("1")}}, Version: "test", Logger: quiet,
 		SettleHolds: c.Cases.EnqueueHolds, Derive: func(ctx context.Context, tx *pg.Tx) error {
 			_, err := jobs.InsertTx(ctx, tx.Tx, media.DeriveJob{}, nil)
 			return err

@@ -484,6 +484,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/name-patterns/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What file names would be understood to say, and by which rule; with the rules in use, or with a configuration to be tried, which is refused with the reason when it is wrong. Nothing is kept */
+        post: operations["testNamePatterns"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/cases": {
         parameters: {
             query?: never;
@@ -1234,6 +1251,15 @@ export interface components {
             name_time?: string;
             /** @description Maker and model as the file claims */
             device?: string;
+            /** @description The recorder's serial as the file name claims it */
+            name_recorder?: string;
+            /** @description The officer's number as the file name claims it */
+            name_officer?: string;
+            /**
+             * Format: int64
+             * @description The file's number as its name claims it
+             */
+            name_sequence?: number;
             /** @description Degrees clockwise that players turn the picture */
             rotation?: number;
             /** @description When there are several */
@@ -1304,6 +1330,22 @@ export interface components {
             /** @description The frame rate varies */
             variable?: boolean;
             cut?: boolean;
+        };
+        NameReading: {
+            name: string;
+            /** @description A name that no rule knows is ingested all the same */
+            matched: boolean;
+            /** @description By its extension it lies beside footage */
+            sidecar: boolean;
+            rule?: string;
+            recorder?: string;
+            officer?: string;
+            /** Format: date-time */
+            time?: string;
+            /** Format: int64 */
+            sequence?: number;
+            /** @description What the sequence is counted in */
+            series?: string;
         };
         /** @description 预览，非原件. A copy made out of footage; never evidence itself */
         Derived: {
@@ -3079,6 +3121,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Evidence"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    testNamePatterns: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    names: string[];
+                    /** @description TOML, see docs/name-patterns.md */
+                    config?: string;
+                };
+            };
+        };
+        responses: {
+            /** @description One for each name */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        items: components["schemas"]["NameReading"][];
+                    };
                 };
             };
             default: components["responses"]["Problem"];

@@ -27,6 +27,10 @@ const texts: Record<string, string> = {
   "由平台从原件转换而来，只供查看；取证、校验、出示以原件为准。查看预览也记入保管链。": "Converted from the original by the platform, for looking at only; the original counts. Viewing a preview goes into the custody log too.",
   "从当前画面起生成": "Make it from here on", "从当前画面起重新生成": "Make it anew from here on",
 
+  // file names
+  "文件名规则": "File name rules", "名称自称的内容；没有规则认识的名称照样入库": "What names claim; a name that no rule knows is ingested all the same", "文件名，每行一个（最多 500 个）": "File names, one a line (500 at most)",
+  "试用的规则（TOML，不填即用正在使用的规则；只试读，不保存）": "Rules to try (TOML; empty for the ones in use; nothing is kept)", "试读": "Try", "试读结果": "What was understood", "没有文件名": "No file names", "文件名": "File name",
+  "规则": "Rule", "人员编号": "Officer's number", "开始时间": "Start", "序号": "Number", "编号系列": "Counted in", "不认识，照样入库": "Unknown; ingested all the same", "名称自称的记录仪": "Recorder by the name", "名称自称的人员": "Officer by the name",
   // sign-in
   "执证 · 乡镇执法证据平台": "Zhizheng · evidence of township law enforcement", "影像一入站，指纹先入册；封存之后，谁也改不了一个字节。": "Docked footage is in the log by its fingerprint first; once sealed, nobody changes a byte.",
   "谁看过、谁导出、用于哪个案件，每一步都有册页。": "Who saw it, who exported it, for which case: every step is a leaf of the log.", "证据包离线可验，不必相信本平台。": "A bundle is verified offline, without trusting this platform.",

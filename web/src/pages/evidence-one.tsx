@@ -149,6 +149,8 @@ function Links({ e }: { e: Evidence }) {
       <dt>{t("录制")}</dt><dd>{dateTime(e.recorded_at)}</dd>
       {e.media.name_time && dateTime(e.media.name_time) !== dateTime(e.recorded_at) && <><dt>{t("文件名时间")}</dt><dd>{dateTime(e.media.name_time)}</dd></>}
       {e.media.position && <><dt>{t("影像自报位置")}</dt><dd className="mono">{e.media.position.lat.toFixed(5)}, {e.media.position.lon.toFixed(5)}</dd></>}
+      {e.media.name_recorder && <><dt>{t("名称自称的记录仪")}</dt><dd className="mono">{e.media.name_recorder}</dd></>}
+      {e.media.name_officer && <><dt>{t("名称自称的人员")}</dt><dd className="mono">{e.media.name_officer}</dd></>}
       {e.media.gps_time && <><dt>{t("卫星时间")}</dt><dd>{dateTime(e.media.gps_time)}</dd></>}
       {e.media.device && <><dt>{t("影像自报设备")}</dt><dd>{e.media.device}</dd></>}
       <dt>{t("指纹入册")}</dt><dd>{dateTime(e.registered_at)}</dd>
