@@ -37,7 +37,7 @@ type Understood struct {
 }
 
 type nameRule struct {
-	name, zone string
+	name       string
 	pattern    *regexp.Regexp
 	at         *time.Location
 	series     *SeriesRule
