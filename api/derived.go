@@ -38,7 +38,7 @@ func (s *Server) evidenceTrack(c *gin.Context) error {
 		}
 	}
 	if track == nil {
-		return fault.NotFound("这条影像没有定位数据，旁边也没有同名的定位文件")
+		return tagged(c, map[string]any{"evidence_id": rec.ID, "source": "", "points": []string{}, "fixes": 0})
 	}
 	var fields map[string]any
 	if err := json.Unmarshal(track, &fields); err != nil {
@@ -62,7 +62,7 @@ func (s *Server) evidenceFrames(c *gin.Context) error {
 		return err
 	}
 	if frames == nil {
-		return fault.NotFound("这条影像没有画面时间表")
+		frames = json.RawMessage(`{"count":0}`)
 	}
 	return tagged(c, frames)
 }
@@ -159,6 +159,9 @@ func (s *Server) derivedState(ctx context.Context, eid, kind string) (Derived, e
 		return Derived{}, err
 	}
 	d, err := s.Evidence.Derived(ctx, rec.ID, kind)
+	if fault.Is(err, fault.KindNotFound) {
+		return Derived{State: DerivedStateNone, Label: notOriginal}, nil
+	}
 	return derivedView(d), err
 }
 

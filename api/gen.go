@@ -95,6 +95,7 @@ func (e ChainGapState) Valid() bool {
 const (
 	DerivedStateFailed  DerivedState = "failed"
 	DerivedStateGone    DerivedState = "gone"
+	DerivedStateNone    DerivedState = "none"
 	DerivedStateQueued  DerivedState = "queued"
 	DerivedStateReady   DerivedState = "ready"
 	DerivedStateRunning DerivedState = "running"
@@ -106,6 +107,8 @@ func (e DerivedState) Valid() bool {
 	case DerivedStateFailed:
 		return true
 	case DerivedStateGone:
+		return true
+	case DerivedStateNone:
 		return true
 	case DerivedStateQueued:
 		return true
@@ -704,11 +707,11 @@ type Derived struct {
 	Sha256 *string `json:"sha256,omitempty"`
 	Size   *int64  `json:"size,omitempty"`
 
-	// State gone: it was deleted in the store and can be made anew
+	// State none: never asked for; gone: it was deleted in the store and can be made anew
 	State DerivedState `json:"state"`
 }
 
-// DerivedState gone: it was deleted in the store and can be made anew
+// DerivedState none: never asked for; gone: it was deleted in the store and can be made anew
 type DerivedState string
 
 // Device defines model for Device.
@@ -1827,7 +1830,7 @@ type ServerInterface interface {
 	// GetEvidence One record with media facts, log position and links
 	// (GET /api/v1/evidence/{id})
 	GetEvidence(c *gin.Context, id ID)
-	// GetContactSheet How making it goes; 404 when it was never asked for
+	// GetContactSheet How making it goes
 	// (GET /api/v1/evidence/{id}/contact-sheet)
 	GetContactSheet(c *gin.Context, id ID)
 	// AskContactSheet Twenty pictures of a recording on one page; made by a job. Not evidence, and labelled so; one that is being made or is there is not made again
@@ -1842,7 +1845,7 @@ type ServerInterface interface {
 	// LiftHold Lift a hold set by hand
 	// (POST /api/v1/evidence/{id}/hold/lift)
 	LiftHold(c *gin.Context, id ID)
-	// GetPreview How making it goes; 404 when it was never asked for
+	// GetPreview How making it goes
 	// (GET /api/v1/evidence/{id}/preview)
 	GetPreview(c *gin.Context, id ID)
 	// AskPreview A copy that browsers play (H.264, at most 854 wide); made by a job. Not evidence, and labelled so; one that is being made or is there is not made again
@@ -5972,7 +5975,7 @@ type StrictServerInterface interface {
 	// GetEvidence One record with media facts, log position and links
 	// (GET /api/v1/evidence/{id})
 	GetEvidence(ctx context.Context, request GetEvidenceRequestObject) (GetEvidenceResponseObject, error)
-	// GetContactSheet How making it goes; 404 when it was never asked for
+	// GetContactSheet How making it goes
 	// (GET /api/v1/evidence/{id}/contact-sheet)
 	GetContactSheet(ctx context.Context, request GetContactSheetRequestObject) (GetContactSheetResponseObject, error)
 	// AskContactSheet Twenty pictures of a recording on one page; made by a job. Not evidence, and labelled so; one that is being made or is there is not made again
@@ -5987,7 +5990,7 @@ type StrictServerInterface interface {
 	// LiftHold Lift a hold set by hand
 	// (POST /api/v1/evidence/{id}/hold/lift)
 	LiftHold(ctx context.Context, request LiftHoldRequestObject) (LiftHoldResponseObject, error)
-	// GetPreview How making it goes; 404 when it was never asked for
+	// GetPreview How making it goes
 	// (GET /api/v1/evidence/{id}/preview)
 	GetPreview(ctx context.Context, request GetPreviewRequestObject) (GetPreviewResponseObject, error)
 	// AskPreview A copy that browsers play (H.264, at most 854 wide); made by a job. Not evidence, and labelled so; one that is being made or is there is not made again

@@ -302,7 +302,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Where the recorder claims to have been, out of the file or the sidecar beside it, thinned to 5,000 positions; 404 when there are none. Has an ETag */
+        /** Where the recorder claims to have been, out of the file or the sidecar beside it, thinned to 5,000 positions; without points when there are none. Has an ETag */
         get: operations["getEvidenceTrack"];
         put?: never;
         post?: never;
@@ -319,7 +319,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** When each picture is shown and which are keyframes; 404 when the file has no index of them. Has an ETag */
+        /** When each picture is shown and which are keyframes; count 0 when the file has no index of them. Has an ETag */
         get: operations["getEvidenceFrames"];
         put?: never;
         post?: never;
@@ -336,7 +336,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** How making it goes; 404 when it was never asked for */
+        /** How making it goes */
         get: operations["getPreview"];
         put?: never;
         /** A copy that browsers play (H.264, at most 854 wide); made by a job. Not evidence, and labelled so; one that is being made or is there is not made again */
@@ -371,7 +371,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** How making it goes; 404 when it was never asked for */
+        /** How making it goes */
         get: operations["getContactSheet"];
         put?: never;
         /** Twenty pictures of a recording on one page; made by a job. Not evidence, and labelled so; one that is being made or is there is not made again */
@@ -1350,10 +1350,10 @@ export interface components {
         /** @description 预览，非原件. A copy made out of footage; never evidence itself */
         Derived: {
             /**
-             * @description gone: it was deleted in the store and can be made anew
+             * @description none: never asked for; gone: it was deleted in the store and can be made anew
              * @enum {string}
              */
-            state: "queued" | "running" | "ready" | "failed" | "gone";
+            state: "none" | "queued" | "running" | "ready" | "failed" | "gone";
             percent: number;
             label: string;
             /** Format: int64 */

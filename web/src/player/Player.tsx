@@ -4,7 +4,7 @@ import { App, Button, Modal, Select, Tooltip } from "antd";
 import { useQuery } from "@tanstack/react-query";
 import { useCallback, useEffect, useMemo, useRef, useState, type ReactNode } from "react";
 import { useTranslation } from "react-i18next";
-import { client, Problem, unwrap, type Evidence } from "../api/client";
+import { client, unwrap, type Evidence } from "../api/client";
 import { clock } from "../lib/format";
 import { inert } from "../lib/keys";
 import { frameClock } from "./frames";
@@ -33,17 +33,10 @@ export function Player({ e, start, marks, onMarks, onPause, onVerify, copy }: Pr
   const [range, setRange] = useState<{ in?: number; out?: number }>({});
   const fps = e.media.frame_rate && e.media.frame_rate > 0 ? e.media.frame_rate : 25;
   const frames = useQuery({
-    queryKey: ["evidence", e.id, "frames"], enabled: !copy, staleTime: Infinity, retry: false,
-    queryFn: async ({ signal }) => {
-      try {
-        return await unwrap(client.GET("/api/v1/evidence/{id}/frames", { params: { path: { id: e.id } }, signal }));
-      } catch (err) {
-        if (err instanceof Problem && err.status === 404) return null;
-        throw err;
-      }
-    },
+    queryKey: ["frames", e.id], enabled: !copy, staleTime: 300_000, retry: false,
+    queryFn: ({ signal }) => unwrap(client.GET("/api/v1/evidence/{id}/frames", { params: { path: { id: e.id } }, signal })),
   });
-  const ticking = useMemo(() => frameClock(frames.data ?? undefined, fps), [frames.data, fps]);
+  const ticking = useMemo(() => frameClock(frames.data, fps), [frames.data, fps]);
 
   const begin = useCallback(() => {
     const v = video.current;

@@ -4,19 +4,11 @@ import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { Alert, Button, Progress } from "antd";
 import type { ReactNode } from "react";
 import { useTranslation } from "react-i18next";
-import { client, Problem, unwrap, type Schemas } from "../api/client";
+import { client, unwrap, type Schemas } from "../api/client";
 import { ProblemView } from "../ui/parts";
 
 type Derived = Schemas["Derived"];
-const open = (d: Derived | null | undefined) => d?.state === "queued" || d?.state === "running";
-const absent = async (ask: Promise<Derived>) => {
-  try {
-    return await ask;
-  } catch (e) {
-    if (e instanceof Problem && e.status === 404) return null;
-    throw e;
-  }
-};
+const open = (d: Derived | undefined) => d?.state === "queued" || d?.state === "running";
 
 function useDerived(id: string, kind: "preview" | "contact-sheet") {
   const queries = useQueryClient();
@@ -24,7 +16,7 @@ function useDerived(id: string, kind: "preview" | "contact-sheet") {
   const params = { path: { id } };
   const state = useQuery({
     queryKey, retry: false,
-    queryFn: ({ signal }) => absent(unwrap(kind === "preview" ? client.GET("/api/v1/evidence/{id}/preview", { params, signal }) : client.GET("/api/v1/evidence/{id}/contact-sheet", { params, signal }))),
+    queryFn: ({ signal }) => unwrap(kind === "preview" ? client.GET("/api/v1/evidence/{id}/preview", { params, signal }) : client.GET("/api/v1/evidence/{id}/contact-sheet", { params, signal })),
     refetchInterval: (q) => (open(q.state.data) ? 1500 : false),
   });
   const ask = useMutation({
@@ -34,7 +26,7 @@ function useDerived(id: string, kind: "preview" | "contact-sheet") {
   return { state, ask };
 }
 
-function Making({ d, ask, button }: { d: Derived | null | undefined; ask: { error: unknown; isPending: boolean }; button: ReactNode }) {
+function Making({ d, ask, button }: { d: Derived | undefined; ask: { error: unknown; isPending: boolean }; button: ReactNode }) {
   const { t } = useTranslation();
   return (
     <div className="making">

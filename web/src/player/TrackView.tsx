@@ -3,31 +3,16 @@ import { useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
 import { useMemo } from "react";
 import { useTranslation } from "react-i18next";
-import { client, Problem, unwrap } from "../api/client";
+import { client, unwrap } from "../api/client";
 import { count, dateTime } from "../lib/format";
 import { drawTrack, fixAt } from "./track";
-
-/** what is there, or null where the server says there is nothing */
-export function useTrack(id: string, wanted: boolean) {
-  return useQuery({
-    queryKey: ["evidence", id, "track"], enabled: wanted, staleTime: Infinity, retry: false,
-    queryFn: async ({ signal }) => {
-      try {
-        return await unwrap(client.GET("/api/v1/evidence/{id}/track", { params: { path: { id } }, signal }));
-      } catch (e) {
-        if (e instanceof Problem && e.status === 404) return null;
-        throw e;
-      }
-    },
-  });
-}
 
 const width = 800;
 const height = 220;
 
 export function TrackView({ id, now, onSeek }: { id: string; now?: number; onSeek?: (t: number) => void }) {
   const { t } = useTranslation();
-  const q = useTrack(id, true);
+  const q = useQuery({ queryKey: ["track", id], staleTime: 300_000, retry: false, queryFn: ({ signal }) => unwrap(client.GET("/api/v1/evidence/{id}/track", { params: { path: { id } }, signal })) });
   const track = q.data;
   const drawn = useMemo(() => (track?.points.length ? drawTrack(track.points, width, height, 20) : undefined), [track]);
   if (!track || !drawn) return null;
