@@ -80,6 +80,7 @@ func (s *Server) LinkEvidence(ctx context.Context, r LinkEvidenceRequestObject) 
 	if err != nil {
 		return nil, err
 	}
+	s.exhibited(ctx, e.EvidenceID)
 	f, err := s.Cases.Get(ctx, r.ID) // its number is its place among the others
 	if err != nil {
 		return nil, err

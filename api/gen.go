@@ -7,7 +7,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 
@@ -137,6 +139,36 @@ func (e ChainGapState) Valid() bool {
 	case ChainGapStateExplained:
 		return true
 	case ChainGapStateOpen:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DerivedState.
+const (
+	DerivedStateFailed  DerivedState = "failed"
+	DerivedStateGone    DerivedState = "gone"
+	DerivedStateNone    DerivedState = "none"
+	DerivedStateQueued  DerivedState = "queued"
+	DerivedStateReady   DerivedState = "ready"
+	DerivedStateRunning DerivedState = "running"
+)
+
+// Valid indicates whether the value is a known member of the DerivedState enum.
+func (e DerivedState) Valid() bool {
+	switch e {
+	case DerivedStateFailed:
+		return true
+	case DerivedStateGone:
+		return true
+	case DerivedStateNone:
+		return true
+	case DerivedStateQueued:
+		return true
+	case DerivedStateReady:
+		return true
+	case DerivedStateRunning:
 		return true
 	default:
 		return false
@@ -864,6 +896,25 @@ type DeletionPage struct {
 	NextCursor string     `json:"next_cursor"`
 }
 
+// Derived 预览，非原件. A copy made out of footage; never evidence itself
+type Derived struct {
+	Failure *string    `json:"failure,omitempty"`
+	FromMs  *int64     `json:"from_ms,omitempty"`
+	Label   string     `json:"label"`
+	MadeAt  *time.Time `json:"made_at,omitempty"`
+	Percent int        `json:"percent"`
+
+	// Sha256 Of the copy
+	Sha256 *string `json:"sha256,omitempty"`
+	Size   *int64  `json:"size,omitempty"`
+
+	// State none: never asked for; gone: it was deleted in the store and can be made anew
+	State DerivedState `json:"state"`
+}
+
+// DerivedState none: never asked for; gone: it was deleted in the store and can be made anew
+type DerivedState string
+
 // Device defines model for Device.
 type Device struct {
 	BoughtOn      *openapi_types.Date `json:"bought_on,omitempty"`
@@ -1357,10 +1408,26 @@ type MediaFacts struct {
 	CreatedAt *time.Time `json:"created_at,omitempty"`
 
 	// Device Maker and model as the file claims
-	Device     *string  `json:"device,omitempty"`
-	DurationMs *int64   `json:"duration_ms,omitempty"`
-	FrameRate  *float32 `json:"frame_rate,omitempty"`
-	Height     *int     `json:"height,omitempty"`
+	Device     *string `json:"device,omitempty"`
+	DurationMs *int64  `json:"duration_ms,omitempty"`
+
+	// Fixes Positions found, see /track
+	Fixes     *int     `json:"fixes,omitempty"`
+	FrameRate *float32 `json:"frame_rate,omitempty"`
+
+	// GpsTime Of the first position that has one
+	GpsTime   *time.Time `json:"gps_time,omitempty"`
+	Height    *int       `json:"height,omitempty"`
+	Keyframes *int       `json:"keyframes,omitempty"`
+
+	// NameOfficer The officer's number as the file name claims it
+	NameOfficer *string `json:"name_officer,omitempty"`
+
+	// NameRecorder The recorder's serial as the file name claims it
+	NameRecorder *string `json:"name_recorder,omitempty"`
+
+	// NameSequence The file's number as its name claims it
+	NameSequence *int64 `json:"name_sequence,omitempty"`
 
 	// NameTime By the file name, read as +08:00
 	NameTime *time.Time `json:"name_time,omitempty"`
@@ -1374,10 +1441,35 @@ type MediaFacts struct {
 	} `json:"position,omitempty"`
 	Reasons *[]string `json:"reasons,omitempty"`
 
+	// Rotation Degrees clockwise that players turn the picture
+	Rotation          *int  `json:"rotation,omitempty"`
+	VariableFrameRate *bool `json:"variable_frame_rate,omitempty"`
+
 	// Verdict ok, truncated, damaged, encrypted, not-media, empty, sidecar, unknown (media of a kind that isn't looked into); empty until the file was looked at
 	Verdict    string  `json:"verdict"`
 	VideoCodec *string `json:"video_codec,omitempty"`
-	Width      *int    `json:"width,omitempty"`
+
+	// VideoTracks When there are several
+	VideoTracks *int `json:"video_tracks,omitempty"`
+	Width       *int `json:"width,omitempty"`
+}
+
+// NameReading defines model for NameReading.
+type NameReading struct {
+	// Matched A name that no rule knows is ingested all the same
+	Matched  bool    `json:"matched"`
+	Name     string  `json:"name"`
+	Officer  *string `json:"officer,omitempty"`
+	Recorder *string `json:"recorder,omitempty"`
+	Rule     *string `json:"rule,omitempty"`
+	Sequence *int64  `json:"sequence,omitempty"`
+
+	// Series What the sequence is counted in
+	Series *string `json:"series,omitempty"`
+
+	// Sidecar By its extension it lies beside footage
+	Sidecar bool       `json:"sidecar"`
+	Time    *time.Time `json:"time,omitempty"`
 }
 
 // NewPosting defines model for NewPosting.
@@ -1983,6 +2075,12 @@ type SetCategoryJSONBody struct {
 	Reason   string   `json:"reason"`
 }
 
+// AskContactSheetJSONBody defines parameters for AskContactSheet.
+type AskContactSheetJSONBody struct {
+	// FromMs Where the first picture is taken
+	FromMs *int64 `json:"from_ms,omitempty"`
+}
+
 // ListCustodyParams defines parameters for ListCustody.
 type ListCustodyParams struct {
 	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
@@ -2031,6 +2129,13 @@ type ListLeavesParams struct {
 type ImportTimestampJSONBody struct {
 	// Der The .tsr file, or the token alone, in Base64
 	Der []byte `json:"der"`
+}
+
+// TestNamePatternsJSONBody defines parameters for TestNamePatterns.
+type TestNamePatternsJSONBody struct {
+	// Config TOML, see docs/name-patterns.md
+	Config *string  `json:"config,omitempty"`
+	Names  []string `json:"names"`
 }
 
 // ListOfficersParams defines parameters for ListOfficers.
@@ -2113,6 +2218,9 @@ type ExplainGapJSONRequestBody = ExplainGap
 // SetCategoryJSONRequestBody defines body for SetCategory for application/json ContentType.
 type SetCategoryJSONRequestBody SetCategoryJSONBody
 
+// AskContactSheetJSONRequestBody defines body for AskContactSheet for application/json ContentType.
+type AskContactSheetJSONRequestBody AskContactSheetJSONBody
+
 // SetHoldJSONRequestBody defines body for SetHold for application/json ContentType.
 type SetHoldJSONRequestBody = Reason
 
@@ -2142,6 +2250,9 @@ type RequestWitnessJSONRequestBody = WitnessRequest
 
 // SubmitManifestsJSONRequestBody defines body for SubmitManifests for application/json ContentType.
 type SubmitManifestsJSONRequestBody = Manifests
+
+// TestNamePatternsJSONRequestBody defines body for TestNamePatterns for application/json ContentType.
+type TestNamePatternsJSONRequestBody TestNamePatternsJSONBody
 
 // KeepDueJSONRequestBody defines body for KeepDue for application/json ContentType.
 type KeepDueJSONRequestBody = Reason
@@ -2247,6 +2358,12 @@ type ServerInterface interface {
 	// SetCategory Put an item into a category that keeps it longer; the store's lock follows by a job
 	// (PUT /api/v1/evidence/{id}/category)
 	SetCategory(c *gin.Context, id ID)
+	// GetContactSheet How making it goes
+	// (GET /api/v1/evidence/{id}/contact-sheet)
+	GetContactSheet(c *gin.Context, id ID)
+	// AskContactSheet Twenty pictures of a recording on one page; made by a job. Not evidence, and labelled so; one that is being made or is there is not made again
+	// (POST /api/v1/evidence/{id}/contact-sheet)
+	AskContactSheet(c *gin.Context, id ID)
 	// ListCustody Chain of custody, oldest first
 	// (GET /api/v1/evidence/{id}/custody)
 	ListCustody(c *gin.Context, id ID, params ListCustodyParams)
@@ -2262,6 +2379,12 @@ type ServerInterface interface {
 	// ExplainLate Say why an item was uploaded late
 	// (POST /api/v1/evidence/{id}/late-reason)
 	ExplainLate(c *gin.Context, id ID)
+	// GetPreview How making it goes
+	// (GET /api/v1/evidence/{id}/preview)
+	GetPreview(c *gin.Context, id ID)
+	// AskPreview A copy that browsers play (H.264, at most 854 wide); made by a job. Not evidence, and labelled so; one that is being made or is there is not made again
+	// (POST /api/v1/evidence/{id}/preview)
+	AskPreview(c *gin.Context, id ID)
 	// RestrictEvidence Restrict or open an item (privacy); nothing is deleted
 	// (PUT /api/v1/evidence/{id}/restriction)
 	RestrictEvidence(c *gin.Context, id ID)
@@ -2310,6 +2433,9 @@ type ServerInterface interface {
 	// SubmitManifests Log signed manifests (fingerprints) before any byte travels
 	// (POST /api/v1/manifests)
 	SubmitManifests(c *gin.Context)
+	// TestNamePatterns What file names would be understood to say, and by which rule; with the rules in use, or with a configuration to be tried, which is refused with the reason when it is wrong. Nothing is kept
+	// (POST /api/v1/name-patterns/test)
+	TestNamePatterns(c *gin.Context)
 	// ListOfficers Officers with their certificates
 	// (GET /api/v1/officers)
 	ListOfficers(c *gin.Context, params ListOfficersParams)
@@ -3252,6 +3378,56 @@ func (siw *ServerInterfaceWrapper) SetCategory(c *gin.Context) {
 	siw.Handler.SetCategory(c, id)
 }
 
+// GetContactSheet operation middleware
+func (siw *ServerInterfaceWrapper) GetContactSheet(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetContactSheet(c, id)
+}
+
+// AskContactSheet operation middleware
+func (siw *ServerInterfaceWrapper) AskContactSheet(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.AskContactSheet(c, id)
+}
+
 // ListCustody operation middleware
 func (siw *ServerInterfaceWrapper) ListCustody(c *gin.Context) {
 
@@ -3394,6 +3570,56 @@ func (siw *ServerInterfaceWrapper) ExplainLate(c *gin.Context) {
 	}
 
 	siw.Handler.ExplainLate(c, id)
+}
+
+// GetPreview operation middleware
+func (siw *ServerInterfaceWrapper) GetPreview(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetPreview(c, id)
+}
+
+// AskPreview operation middleware
+func (siw *ServerInterfaceWrapper) AskPreview(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.AskPreview(c, id)
 }
 
 // RestrictEvidence operation middleware
@@ -3756,6 +3982,19 @@ func (siw *ServerInterfaceWrapper) SubmitManifests(c *gin.Context) {
 	}
 
 	siw.Handler.SubmitManifests(c)
+}
+
+// TestNamePatterns operation middleware
+func (siw *ServerInterfaceWrapper) TestNamePatterns(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.TestNamePatterns(c)
 }
 
 // ListOfficers operation middleware
@@ -4265,6 +4504,10 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/v1/docks/:id/events", wrapper.ListDockEvents)
 	router.GET(options.BaseURL+"/api/v1/evidence", wrapper.ListEvidence)
 	router.GET(options.BaseURL+"/api/v1/evidence/:id", wrapper.GetEvidence)
+	router.GET(options.BaseURL+"/api/v1/evidence/:id/preview", wrapper.GetPreview)
+	router.POST(options.BaseURL+"/api/v1/evidence/:id/preview", wrapper.AskPreview)
+	router.GET(options.BaseURL+"/api/v1/evidence/:id/contact-sheet", wrapper.GetContactSheet)
+	router.POST(options.BaseURL+"/api/v1/evidence/:id/contact-sheet", wrapper.AskContactSheet)
 	router.GET(options.BaseURL+"/api/v1/evidence/:id/custody", wrapper.ListCustody)
 	router.PUT(options.BaseURL+"/api/v1/evidence/:id/category", wrapper.SetCategory)
 	router.POST(options.BaseURL+"/api/v1/evidence/:id/late-reason", wrapper.ExplainLate)
@@ -4275,6 +4518,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.PUT(options.BaseURL+"/api/v1/evidence/:id/restriction", wrapper.RestrictEvidence)
 	router.POST(options.BaseURL+"/api/v1/evidence/:id/hold", wrapper.SetHold)
 	router.POST(options.BaseURL+"/api/v1/evidence/:id/hold/lift", wrapper.LiftHold)
+	router.POST(options.BaseURL+"/api/v1/name-patterns/test", wrapper.TestNamePatterns)
 	router.GET(options.BaseURL+"/api/v1/cases", wrapper.ListCases)
 	router.POST(options.BaseURL+"/api/v1/cases", wrapper.OpenCase)
 	router.GET(options.BaseURL+"/api/v1/cases/:id", wrapper.GetCase)
@@ -5349,6 +5593,85 @@ func (response SetCategorydefaultApplicationProblemPlusJSONResponse) VisitSetCat
 	return err
 }
 
+type GetContactSheetRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type GetContactSheetResponseObject interface {
+	VisitGetContactSheetResponse(w http.ResponseWriter) error
+}
+
+type GetContactSheet200JSONResponse Derived
+
+func (response GetContactSheet200JSONResponse) VisitGetContactSheetResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetContactSheetdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetContactSheetdefaultApplicationProblemPlusJSONResponse) VisitGetContactSheetResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AskContactSheetRequestObject struct {
+	ID   ID `json:"id"`
+	Body *AskContactSheetJSONRequestBody
+}
+
+type AskContactSheetResponseObject interface {
+	VisitAskContactSheetResponse(w http.ResponseWriter) error
+}
+
+type AskContactSheet202JSONResponse Derived
+
+func (response AskContactSheet202JSONResponse) VisitAskContactSheetResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AskContactSheetdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AskContactSheetdefaultApplicationProblemPlusJSONResponse) VisitAskContactSheetResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListCustodyRequestObject struct {
 	ID     ID `json:"id"`
 	Params ListCustodyParams
@@ -5545,6 +5868,84 @@ type ExplainLatedefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ExplainLatedefaultApplicationProblemPlusJSONResponse) VisitExplainLateResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPreviewRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type GetPreviewResponseObject interface {
+	VisitGetPreviewResponse(w http.ResponseWriter) error
+}
+
+type GetPreview200JSONResponse Derived
+
+func (response GetPreview200JSONResponse) VisitGetPreviewResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPreviewdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetPreviewdefaultApplicationProblemPlusJSONResponse) VisitGetPreviewResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AskPreviewRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type AskPreviewResponseObject interface {
+	VisitAskPreviewResponse(w http.ResponseWriter) error
+}
+
+type AskPreview202JSONResponse Derived
+
+func (response AskPreview202JSONResponse) VisitAskPreviewResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AskPreviewdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AskPreviewdefaultApplicationProblemPlusJSONResponse) VisitAskPreviewResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -6169,6 +6570,47 @@ type SubmitManifestsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response SubmitManifestsdefaultApplicationProblemPlusJSONResponse) VisitSubmitManifestsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestNamePatternsRequestObject struct {
+	Body *TestNamePatternsJSONRequestBody
+}
+
+type TestNamePatternsResponseObject interface {
+	VisitTestNamePatternsResponse(w http.ResponseWriter) error
+}
+
+type TestNamePatterns200JSONResponse struct {
+	Items []NameReading `json:"items"`
+}
+
+func (response TestNamePatterns200JSONResponse) VisitTestNamePatternsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestNamePatternsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response TestNamePatternsdefaultApplicationProblemPlusJSONResponse) VisitTestNamePatternsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -7016,6 +7458,12 @@ type StrictServerInterface interface {
 	// SetCategory Put an item into a category that keeps it longer; the store's lock follows by a job
 	// (PUT /api/v1/evidence/{id}/category)
 	SetCategory(ctx context.Context, request SetCategoryRequestObject) (SetCategoryResponseObject, error)
+	// GetContactSheet How making it goes
+	// (GET /api/v1/evidence/{id}/contact-sheet)
+	GetContactSheet(ctx context.Context, request GetContactSheetRequestObject) (GetContactSheetResponseObject, error)
+	// AskContactSheet Twenty pictures of a recording on one page; made by a job. Not evidence, and labelled so; one that is being made or is there is not made again
+	// (POST /api/v1/evidence/{id}/contact-sheet)
+	AskContactSheet(ctx context.Context, request AskContactSheetRequestObject) (AskContactSheetResponseObject, error)
 	// ListCustody Chain of custody, oldest first
 	// (GET /api/v1/evidence/{id}/custody)
 	ListCustody(ctx context.Context, request ListCustodyRequestObject) (ListCustodyResponseObject, error)
@@ -7031,6 +7479,12 @@ type StrictServerInterface interface {
 	// ExplainLate Say why an item was uploaded late
 	// (POST /api/v1/evidence/{id}/late-reason)
 	ExplainLate(ctx context.Context, request ExplainLateRequestObject) (ExplainLateResponseObject, error)
+	// GetPreview How making it goes
+	// (GET /api/v1/evidence/{id}/preview)
+	GetPreview(ctx context.Context, request GetPreviewRequestObject) (GetPreviewResponseObject, error)
+	// AskPreview A copy that browsers play (H.264, at most 854 wide); made by a job. Not evidence, and labelled so; one that is being made or is there is not made again
+	// (POST /api/v1/evidence/{id}/preview)
+	AskPreview(ctx context.Context, request AskPreviewRequestObject) (AskPreviewResponseObject, error)
 	// RestrictEvidence Restrict or open an item (privacy); nothing is deleted
 	// (PUT /api/v1/evidence/{id}/restriction)
 	RestrictEvidence(ctx context.Context, request RestrictEvidenceRequestObject) (RestrictEvidenceResponseObject, error)
@@ -7079,6 +7533,9 @@ type StrictServerInterface interface {
 	// SubmitManifests Log signed manifests (fingerprints) before any byte travels
 	// (POST /api/v1/manifests)
 	SubmitManifests(ctx context.Context, request SubmitManifestsRequestObject) (SubmitManifestsResponseObject, error)
+	// TestNamePatterns What file names would be understood to say, and by which rule; with the rules in use, or with a configuration to be tried, which is refused with the reason when it is wrong. Nothing is kept
+	// (POST /api/v1/name-patterns/test)
+	TestNamePatterns(ctx context.Context, request TestNamePatternsRequestObject) (TestNamePatternsResponseObject, error)
 	// ListOfficers Officers with their certificates
 	// (GET /api/v1/officers)
 	ListOfficers(ctx context.Context, request ListOfficersRequestObject) (ListOfficersResponseObject, error)
@@ -8029,6 +8486,79 @@ func (sh *strictHandler) SetCategory(ctx *gin.Context, id ID) {
 	}
 }
 
+// GetContactSheet operation middleware
+func (sh *strictHandler) GetContactSheet(ctx *gin.Context, id ID) {
+	var request GetContactSheetRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetContactSheet(ctx, request.(GetContactSheetRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetContactSheet")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetContactSheetResponseObject); ok {
+		if err := validResponse.VisitGetContactSheetResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AskContactSheet operation middleware
+func (sh *strictHandler) AskContactSheet(ctx *gin.Context, id ID) {
+	var request AskContactSheetRequestObject
+
+	request.ID = id
+
+	var body AskContactSheetJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AskContactSheet(ctx, request.(AskContactSheetRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AskContactSheet")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(AskContactSheetResponseObject); ok {
+		if err := validResponse.VisitAskContactSheetResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListCustody operation middleware
 func (sh *strictHandler) ListCustody(ctx *gin.Context, id ID, params ListCustodyParams) {
 	var request ListCustodyRequestObject
@@ -8207,6 +8737,58 @@ func (sh *strictHandler) ExplainLate(ctx *gin.Context, id ID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ExplainLateResponseObject); ok {
 		if err := validResponse.VisitExplainLateResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetPreview operation middleware
+func (sh *strictHandler) GetPreview(ctx *gin.Context, id ID) {
+	var request GetPreviewRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetPreview(ctx, request.(GetPreviewRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetPreview")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetPreviewResponseObject); ok {
+		if err := validResponse.VisitGetPreviewResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// AskPreview operation middleware
+func (sh *strictHandler) AskPreview(ctx *gin.Context, id ID) {
+	var request AskPreviewRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AskPreview(ctx, request.(AskPreviewRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AskPreview")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(AskPreviewResponseObject); ok {
+		if err := validResponse.VisitAskPreviewResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -8735,6 +9317,48 @@ func (sh *strictHandler) SubmitManifests(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(SubmitManifestsResponseObject); ok {
 		if err := validResponse.VisitSubmitManifestsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// TestNamePatterns operation middleware
+func (sh *strictHandler) TestNamePatterns(ctx *gin.Context) {
+	var request TestNamePatternsRequestObject
+
+	var body TestNamePatternsJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.TestNamePatterns(ctx, request.(TestNamePatternsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TestNamePatterns")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(TestNamePatternsResponseObject); ok {
+		if err := validResponse.VisitTestNamePatternsResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -22,6 +22,7 @@ import (
 	"zhizheng/evidence/audit"
 	"zhizheng/evidence/evlog"
 	"zhizheng/ingest"
+	"zhizheng/ingest/manifest"
 	"zhizheng/internal/blob"
 	"zhizheng/internal/pg"
 )
@@ -38,6 +39,7 @@ type Deps struct {
 	Cases     *cases.Service
 	Devices   *devices.Service
 	Budget    *budget.Service
+	Names     manifest.Names // how file names are read
 
 	Console       fs.FS // the built console; index.html answers every page address
 	Version       string
@@ -45,6 +47,7 @@ type Deps struct {
 	SecureCookies bool
 	Metrics       bool                                        // opens /metrics to whoever reaches the address
 	SettleHolds   func(ctx context.Context, tx *pg.Tx) error  // enqueues the job that sets holds at the store
+	Derive        func(ctx context.Context, tx *pg.Tx) error  // enqueues the job that makes previews and contact sheets
 	StoreLabel    func() string                               // "attested" or "re-read required"
 	Ready         func(ctx context.Context) map[string]string // service → "ok" or what is wrong
 	Wipe          WipeRule                                    // the zero rule is never

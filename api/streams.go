@@ -9,6 +9,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"zhizheng/evidence"
 	"zhizheng/internal/fault"
 )
 
@@ -25,6 +26,13 @@ func (s *Server) registerStreams(r gin.IRouter) {
 	r.GET("/api/v1/evidence/:id/content", s.handle(s.evidenceContent))
 	r.HEAD("/api/v1/evidence/:id/content", s.handle(s.evidenceContent))
 	r.GET("/api/v1/evidence/:id/poster", s.handle(s.evidencePoster))
+	r.GET("/api/v1/evidence/:id/track", s.handle(s.evidenceTrack))
+	r.GET("/api/v1/evidence/:id/frames", s.handle(s.evidenceFrames))
+	for _, d := range []struct{ kind, extension string }{{evidence.DerivedPreview, ".mp4"}, {evidence.DerivedContactSheet, ".jpg"}} {
+		h := s.handle(s.derivedContent(d.kind, d.extension))
+		r.GET("/api/v1/evidence/:id/"+d.kind+"/content", h)
+		r.HEAD("/api/v1/evidence/:id/"+d.kind+"/content", h)
+	}
 	r.GET("/api/v1/evidence/:id/receipt", s.handle(s.evidenceReceipt))
 	r.GET("/api/v1/cases/:id/bundle", s.handle(s.caseBundle))
 	r.GET("/api/v1/devices/events", s.handle(s.deviceEvents))

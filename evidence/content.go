@@ -71,8 +71,8 @@ func (w *viewWindow) once(key string, now, until time.Time, log func() error) er
 	return nil
 }
 
-// Viewed logs that somebody is given an item's content: KindViewed once a session and half hour, KindDownloaded each time. No bytes
-// may leave before it returns nil.
+// Viewed logs that somebody is given an item's content: KindViewed once a session, reason and half hour (a preview doesn't stand for the
+// original), KindDownloaded each time. No bytes may leave before it returns nil.
 func (k *Keeper) Viewed(ctx context.Context, eid ID, download bool, a Act) error {
 	if download {
 		if err := k.noted(ctx, eid, chain.KindDownloaded, a); err != nil {
@@ -81,7 +81,7 @@ func (k *Keeper) Viewed(ctx context.Context, eid ID, download bool, a Act) error
 		return nil
 	}
 	now := k.now()
-	return k.views.once(string(eid)+"\x00"+a.Actor+"\x00"+a.Session, now, now.Add(viewEvery), func() error { return k.noted(ctx, eid, chain.KindViewed, a) })
+	return k.views.once(string(eid)+"\x00"+a.Actor+"\x00"+a.Session+"\x00"+a.Reason, now, now.Add(viewEvery), func() error { return k.noted(ctx, eid, chain.KindViewed, a) })
 }
 
 // Glimpsed logs that somebody is shown an item's poster, which is a frame of it: KindGlimpsed once a person, item and day, and not on a day on

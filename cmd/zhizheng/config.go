@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -113,7 +114,7 @@ type serveCmd struct {
 	WitnessInterval time.Duration `help:"两次请见证方共签之间的最短间隔（导出证据包时立即请求）。" default:"10s" env:"ZZ_WITNESS_INTERVAL" name:"witness-interval"`
 	DemoWitnesses   bool          `help:"示例：另起两个示例见证方（法院、司法局），门限 2/3。" default:"true" negatable:"" env:"ZZ_DEMO_WITNESSES" name:"demo-witnesses"`
 	Wipe            string        `help:"采集站何时从记录仪清除已封存的原件：never 不清除，receipt 核对回执后，days:N 核对回执 N 天后再次插入时。" default:"never" env:"ZZ_WIPE"`
-	Series          []string      `help:"记录仪文件名的编号规律（RE2 正则，命名组 n 为递增编号，t 为时间，series 区分系列），用于推断缺失；默认识别常见机型。" env:"ZZ_SERIES" name:"series" sep:"none"`
+	NamePatterns    string        `help:"文件名规则（TOML）：从名称中读出记录仪序列号、人员编号、开始时间、序号；内置常见机型，写法见 docs/name-patterns.md。" type:"existingfile" env:"ZZ_NAME_PATTERNS" name:"name-patterns"`
 }
 
 // Validate is called by kong.
@@ -124,8 +125,8 @@ func (c *serveCmd) Validate() error {
 	if _, _, err := c.auditAt(); err != nil {
 		return err
 	}
-	if _, err := c.series(); err != nil {
-		return fmt.Errorf("--series：%w", err)
+	if _, err := c.names(); err != nil {
+		return fmt.Errorf("--name-patterns：%w", err)
 	}
 	if _, err := c.wipe(); err != nil {
 		return err
@@ -190,16 +191,16 @@ func (c *serveCmd) wipe() (api.WipeRule, error) {
 	return api.WipeRule{}, fmt.Errorf("--wipe 应为 never、receipt 或 days:N（1 至 3650 天），实为 %q", c.Wipe)
 }
 
-// series compiles the patterns of file names; nil without any is the default.
-func (c *serveCmd) series() (rules []manifest.SeriesRule, err error) {
-	for _, p := range c.Series {
-		r, err := manifest.NewSeriesRule(p)
-		if err != nil {
-			return nil, err
-		}
-		rules = append(rules, r)
+// names reads the rules of file names.
+func (c *serveCmd) names() (manifest.Names, error) {
+	if c.NamePatterns == "" {
+		return manifest.DefaultNames(), nil
 	}
-	return rules, nil
+	b, err := os.ReadFile(c.NamePatterns)
+	if err != nil {
+		return manifest.Names{}, err
+	}
+	return manifest.ReadNames(b)
 }
 
 // secure says whether users come over HTTPS.

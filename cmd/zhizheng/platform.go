@@ -48,6 +48,7 @@ type platform struct {
 	ingest    *ingest.Service
 	demoTSA   *demo.TSA // nil but in a demo without an authority
 	jobs      *river.Client[pgx.Tx]
+	names     manifest.Names // how file names are read
 
 	demoWitnesses []*demoWitness
 
@@ -101,11 +102,18 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	river.AddWorker(workers, cases.NewHoldWorker(pl.evidence, func(ctx context.Context, eid evidence.ID) error { return pl.audit.HoldMissing(ctx, eid) }))
 	river.AddWorker(workers, evidence.NewExpiryWorker(pl.evidence))
 	river.AddWorker(workers, &ingest.OrphanWorker{Service: func() *ingest.Service { return pl.ingest }})
-	media.Register(workers, media.FromKeeper(pl.evidence, svc.store, logger))
+	if pl.names, err = c.names(); err != nil {
+		return nil, err
+	}
+	facts := media.FromKeeper(pl.evidence, svc.store, logger)
+	facts.Prober.Names = &pl.names
+	media.Register(workers, facts)
+	media.RegisterDerive(workers, pl.evidence, svc.store, previewsAtOnce, logger)
 	pl.jobs, err = river.NewClient(riverpgxv5.New(pl.pool), &river.Config{
-		Queues:       map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}, media.Queue: {MaxWorkers: 1}},
+		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}, media.Queue: {MaxWorkers: 1},
+			media.DeriveQueue: {MaxWorkers: previewsAtOnce}},
 		Workers:      workers,
-		PeriodicJobs: []*river.PeriodicJob{cases.PeriodicHolds(), evidence.PeriodicExpiry(), ingest.PeriodicOrphans()},
+		PeriodicJobs: []*river.PeriodicJob{cases.PeriodicHolds(), evidence.PeriodicExpiry(), ingest.PeriodicOrphans(), media.PeriodicDerive()},
 		Logger:       slog.New(levelFilter{logger.Handler(), slog.LevelWarn}),
 	})
 	if err != nil {
@@ -119,11 +127,7 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	pl.audit = audit.New(audit.Options{Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Stores: []audit.Store{{Name: mainStore, Options: svc.stored}},
 		Drill:   drill.New(drill.Options{Log: pl.log, Evidence: pl.evidence, Read: manifest.Open, Enrolment: ingest.EnrolmentKey}),
 		CasesOf: pl.cases.IDsOfEvidence, Free: c.free(svc), LogDaily: daily, LogAt: at, CanaryEvery: c.CanaryEvery, RereadEvery: c.RereadEvery, Rate: c.RereadRate, Logger: logger})
-	series, err := c.series()
-	if err != nil {
-		return nil, err
-	}
-	pl.ingest = ingest.New(ingest.Options{Series: series, Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Store: svc.store, Logger: logger,
+	pl.ingest = ingest.New(ingest.Options{Series: pl.names.Series(), Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Store: svc.store, Logger: logger,
 		Attested:  func() bool { return svc.probe.Attested },
 		Retain:    func(now time.Time) time.Time { return now.AddDate(0, 0, c.RetentionDays) },
 		Recorder:  pl.devices.BySerial,
@@ -163,6 +167,17 @@ func (pl *platform) afterSeal(ctx context.Context, tx *pg.Tx, rec evidence.Recor
 	return pl.settleHolds(ctx, tx)
 }
 
+// previewsAtOnce is how many previews and contact sheets are made at once in the whole county, on however many servers.
+const previewsAtOnce = 2
+
+// derive enqueues a turn at making what is derived from footage.
+func (pl *platform) derive(ctx context.Context, tx *pg.Tx) error {
+	if _, err := pl.jobs.InsertTx(ctx, tx.Tx, media.DeriveJob{}, nil); err != nil {
+		return fmt.Errorf("enqueue preview: %w", err)
+	}
+	return nil
+}
+
 func (pl *platform) settleHolds(ctx context.Context, tx *pg.Tx) error {
 	_, err := pl.jobs.InsertTx(ctx, tx.Tx, cases.SettleHolds{}, nil)
 	if err != nil {
@@ -173,8 +188,8 @@ func (pl *platform) settleHolds(ctx context.Context, tx *pg.Tx) error {
 
 func (pl *platform) deps() api.Deps {
 	return api.Deps{Pool: pl.pool, Log: pl.log, Store: pl.svc.store, Evidence: pl.evidence, Ingest: pl.ingest, Authority: pl.authority, Cases: pl.cases,
-		Devices: pl.devices, Budget: pl.budget, Audit: pl.audit,
-		SettleHolds: pl.settleHolds, StoreLabel: pl.storeLabel, Ready: pl.ready}
+		Devices: pl.devices, Budget: pl.budget, Audit: pl.audit, Names: pl.names,
+		SettleHolds: pl.settleHolds, Derive: pl.derive, StoreLabel: pl.storeLabel, Ready: pl.ready}
 }
 
 // mainStore names the store in leaves, canaries and alarms.

@@ -41,25 +41,8 @@ func NewSeriesRule(pattern string) (SeriesRule, error) {
 	return r, nil
 }
 
-// DefaultSeries knows common recorders: law enforcement recorders that put serial, officer, time and number in the name, action cameras,
-// dashcams, and cameras by the design rule for camera file systems.
-func DefaultSeries() []SeriesRule {
-	var out []SeriesRule
-	for _, p := range []string{
-		`(?i)^(?P<series>[A-Z0-9][A-Z0-9-]{2,31}_[A-Z0-9]{1,16})_(?P<t>\d{14})_(?P<n>\d{3,8})\.[A-Z0-9]{2,4}$`,
-		`(?i)^(?P<series>NO|EV|PA)(?P<t>\d{8}-\d{6})-(?P<n>\d{6})(?P<series>[FR]?)\.[A-Z0-9]{2,4}$`,
-		`(?i)^(?P<series>GOPR)(?P<n>\d{4})\.[A-Z0-9]{2,4}$`,
-		`(?i)^(?P<series>G[HXL])01(?P<n>\d{4})\.[A-Z0-9]{2,4}$`, // first chapters only: later ones repeat the number
-		`(?i)^(?P<series>MOV_?|VID_?|MVI_?|IMG_?|DSCF|DSC_?|CLIP_?|REC_?|FILE_?|MAH)(?P<n>\d{3,6})\.[A-Z0-9]{2,4}$`,
-	} {
-		r, err := NewSeriesRule(p)
-		if err != nil {
-			panic(err) // a constant of this file
-		}
-		out = append(out, r)
-	}
-	return out
-}
+// DefaultSeries are the built-in rules that read a number, see DefaultNames.
+func DefaultSeries() []SeriesRule { return DefaultNames().Series() }
 
 // MaxInferred is the longest run of numbers that is taken for missing clips. A longer one is a counter that was set anew.
 const MaxInferred = 200

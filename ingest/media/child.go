@@ -26,22 +26,26 @@ const (
 	childSoft   = "200MiB"
 	childCPU    = 10 // seconds
 	childWall   = 60 * time.Second
-	childAnswer = 1 << 20
+	childAnswer = 4 << 20
 )
 
 // ProbeMain is the command "probe-media" of the server's binary; it returns the exit code. Without arguments it is the child that
-// reads an index from its input and writes what it found to its output. With "limit CPU_SECONDS DATA_MB -- PROGRAM ARGS…" it limits
-// itself and becomes that program.
+// reads an index from its input and writes what it found to its output; with "track" it reads blocks of positions. With
+// "limit CPU_SECONDS DATA_MB FILE_MB -- PROGRAM ARGS…" it limits itself and becomes that program.
 func ProbeMain(args []string) int {
 	if len(args) > 0 && args[0] == "limit" {
 		return limitMain(args[1:])
 	}
-	if err := limitSelf(childCPU, childData); err != nil {
+	if err := limitSelf(childCPU, childData, 0); err != nil {
 		fmt.Fprintln(os.Stderr, "probe-media:", err)
 		return 2
 	}
 	debug.SetMaxStack(16 << 20)
-	if err := answer(os.Stdin, os.Stdout); err != nil {
+	work := answer
+	if len(args) > 0 && args[0] == "track" {
+		work = trackAnswer
+	}
+	if err := work(os.Stdin, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "probe-media:", err)
 		return 1
 	}
@@ -66,11 +70,11 @@ func answer(in io.Reader, out io.Writer) error {
 }
 
 // limitSelf limits this process before it sees a byte of the file.
-func limitSelf(cpu, data uint64) error {
+func limitSelf(cpu, data, file uint64) error {
 	for _, l := range []struct {
 		what  int
 		value uint64
-	}{{syscall.RLIMIT_CPU, cpu}, {syscall.RLIMIT_DATA, data}, {syscall.RLIMIT_CORE, 0}, {syscall.RLIMIT_FSIZE, 0}} {
+	}{{syscall.RLIMIT_CPU, cpu}, {syscall.RLIMIT_DATA, data}, {syscall.RLIMIT_CORE, 0}, {syscall.RLIMIT_FSIZE, file}} {
 		if err := syscall.Setrlimit(l.what, &syscall.Rlimit{Cur: l.value, Max: l.value}); err != nil {
 			return fmt.Errorf("set limit %d: %w", l.what, err)
 		}
@@ -81,15 +85,16 @@ func limitSelf(cpu, data uint64) error {
 // limitMain becomes another program, limited and nice.
 func limitMain(args []string) int {
 	fail := func(err error) int { fmt.Fprintln(os.Stderr, "probe-media limit:", err); return 2 }
-	if len(args) < 4 || args[2] != "--" {
-		return fail(errors.New("want CPU_SECONDS DATA_MB -- PROGRAM ARGS"))
+	if len(args) < 5 || args[3] != "--" {
+		return fail(errors.New("want CPU_SECONDS DATA_MB FILE_MB -- PROGRAM ARGS"))
 	}
 	cpu, err1 := strconv.ParseUint(args[0], 10, 32)
 	mb, err2 := strconv.ParseUint(args[1], 10, 32)
-	if err := errors.Join(err1, err2); err != nil {
+	file, err3 := strconv.ParseUint(args[2], 10, 32)
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return fail(err)
 	}
-	path, err := exec.LookPath(args[3])
+	path, err := exec.LookPath(args[4])
 	if err != nil {
 		return fail(err)
 	}
@@ -97,10 +102,10 @@ func limitMain(args []string) int {
 	if err := syscall.Setpriority(syscall.PRIO_PROCESS, 0, 15); err != nil {
 		return fail(err)
 	}
-	if err := limitSelf(cpu, mb<<20); err != nil {
+	if err := limitSelf(cpu, mb<<20, file<<20); err != nil {
 		return fail(err)
 	}
-	return fail(syscall.Exec(path, args[3:], []string{"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8"}))
+	return fail(syscall.Exec(path, args[4:], []string{"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8"}))
 }
 
 // errGaveUp is a child that was ended by a limit, crashed or made no sense: a finding about the file, not a failure of ours.
@@ -108,44 +113,50 @@ var errGaveUp = errors.New("the index couldn't be read within its limits")
 
 // inspectIn has a child of this binary read the index that feed writes. errGaveUp is about the file; other errors are ours.
 func inspectIn(ctx context.Context, self string, size uint64, feed func(io.Writer) error) (in inspection, err error) {
+	err = child(ctx, self, &in, func(w io.Writer) error {
+		if _, err := w.Write(binary.BigEndian.AppendUint64(nil, size)); err != nil {
+			return err
+		}
+		return feed(w)
+	})
+	return in, err
+}
+
+// child runs "probe-media" with more arguments on what feed writes and reads its answer.
+func child(ctx context.Context, self string, answer any, feed func(io.Writer) error, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, childWall)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, self, "probe-media")
+	cmd := exec.CommandContext(ctx, self, append([]string{"probe-media"}, args...)...)
 	cmd.Env = []string{"GOMEMLIMIT=" + childSoft, "GOMAXPROCS=1", "GOTRACEBACK=none", "GOGC=50"}
 	cmd.WaitDelay = 2 * time.Second
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
-		return in, err
+		return err
 	}
 	var out, errs capped
 	out.max, errs.max = childAnswer, 4096
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Start(); err != nil {
-		return in, fmt.Errorf("start the probe's child: %w", err)
+		return fmt.Errorf("start the probe's child: %w", err)
 	}
 	stop := watchRSS(cmd.Process, childRSS)
-	var n [8]byte
-	binary.BigEndian.PutUint64(n[:], size)
-	_, feedErr := stdin.Write(n[:])
-	if feedErr == nil {
-		feedErr = feed(stdin)
-	}
+	feedErr := feed(stdin)
 	stdin.Close()
 	waitErr := cmd.Wait()
 	over := stop()
 	if feedErr != nil && !errors.Is(feedErr, syscall.EPIPE) && !errors.Is(feedErr, os.ErrClosed) && !over {
-		return in, feedErr // the source failed; the child only saw the end of it
+		return feedErr // the source failed; the child only saw the end of it
 	}
 	if err := ctx.Err(); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-		return in, err
+		return err
 	}
 	if waitErr != nil || over {
-		return in, fmt.Errorf("%w: %v %s", errGaveUp, waitErr, firstLine(errs.String()))
+		return fmt.Errorf("%w: %v %s", errGaveUp, waitErr, firstLine(errs.String()))
 	}
-	if err := json.Unmarshal(out.Bytes(), &in); err != nil {
-		return in, fmt.Errorf("%w: %v", errGaveUp, err)
+	if err := json.Unmarshal(out.Bytes(), answer); err != nil {
+		return fmt.Errorf("%w: %v", errGaveUp, err)
 	}
-	return in, nil
+	return nil
 }
 
 // capped keeps the first max bytes and refuses more.

@@ -251,14 +251,6 @@ func TestReaderFailureIsAnError(t *testing.T) {
 }
 
 func TestNamesAndPlaces(t *testing.T) {
-	if g := timeInName("DSJ-A1_012345_20260301120000_0001.mp4"); g == nil || g.Format(time.RFC3339) != "2026-03-01T04:00:00Z" {
-		t.Errorf("time in name: %v", g)
-	}
-	for _, n := range []string{"", "a.mp4", "99999999999999.mp4", "20261301120000.mp4", "1202603011200001.mp4"} {
-		if g := timeInName(n); g != nil {
-			t.Errorf("%q: %v", n, g)
-		}
-	}
 	xyz := "+32.2296+106.2893/"
 	f := probeBytes(t, clip{extra: bx("udta", bx("\xa9xyz", []byte{0, byte(len(xyz)), 0x15, 0xc7}, []byte(xyz)))}.bytes())
 	if f.Position == nil || f.Position.Lat != 32.2296 || f.Position.Lon != 106.2893 {

@@ -39,10 +39,17 @@ type track struct {
 	Samples   uint64
 	Keyframes int
 	End       int64 // where the last sample ends in the file, 0 when there is none
-	id        uint32
-	table     sampleTable
-	fragDur   uint64
-	fragN     uint64
+	Rotation  int   // degrees clockwise that a player turns the picture
+
+	id               uint32
+	table            sampleTable
+	stts, ctts, stss []byte // as they lie in the file
+	hasStss          bool
+	edit             edit
+	fragDur          uint64
+	fragN            uint64
+	fragAt           uint64  // decode time of the next sample
+	fragFrames       []int64 // packed
 }
 
 // inspection is the child's answer.
@@ -53,6 +60,8 @@ type inspection struct {
 	Tracks     []track
 	Fragmented bool
 	Fragments  int
+	Frames     *Frames
+	GPS        []gpsRange
 	Position   *Position
 	Make       string
 	Model      string
@@ -108,7 +117,19 @@ func precheck(data []byte) error {
 
 // inspect reads an index. It runs in the child; bytes may do what they like.
 func inspect(ix index) (in inspection) {
-	switch precheck(ix.data) {
+	moov := ix.data
+	for off := 0; off+8 <= len(ix.data); { // the fragments lie behind moov, with headers that our parent wrote
+		n := int(binary.BigEndian.Uint32(ix.data[off:]))
+		if n < 8 || n > len(ix.data)-off {
+			break
+		}
+		if string(ix.data[off+4:off+8]) == "moof" {
+			moov = ix.data[:off]
+			break
+		}
+		off += n
+	}
+	switch precheck(moov) {
 	case errTooDeep:
 		in.TooDeep = true
 		return in
@@ -116,9 +137,19 @@ func inspect(ix index) (in inspection) {
 		in.TooMany = true
 		return in
 	}
-	w := &walker{data: ix.data, in: &in, trex: map[uint32]uint32{}}
-	if _, err := mp4.ReadBoxStructure(bytes.NewReader(ix.data), w.box); err != nil {
+	w := &walker{data: moov, in: &in, trex: map[uint32]defaults{}}
+	if _, err := mp4.ReadBoxStructure(bytes.NewReader(moov), w.box); err != nil {
 		w.broken("top", err)
+	}
+	for rest := ix.data[len(moov):]; len(rest) >= 8; {
+		n := int(binary.BigEndian.Uint32(rest))
+		if n < 8 || n > len(rest) {
+			break
+		}
+		if string(rest[4:8]) == "moof" {
+			w.moof(rest[8:n])
+		}
+		rest = rest[n:]
 	}
 	w.finish()
 	return in
@@ -128,12 +159,8 @@ type walker struct {
 	data  []byte
 	in    *inspection
 	boxes int
-	cur   *track            // the trak being read
-	trex  map[uint32]uint32 // default sample duration of each track
-	frag  struct {
-		track *track
-		dur   uint32
-	}
+	cur   *track // the trak being read
+	trex  map[uint32]defaults
 }
 
 func (w *walker) broken(what string, err error) {
@@ -180,7 +207,7 @@ func (w *walker) read(path, typ string, h *mp4.ReadHandle) error {
 	expand := func() error { _, err := h.Expand(); return err }
 	p := w.payload(h.BoxInfo)
 	switch path {
-	case "moov", "moov/mvex", "moof", "trak/mdia", "mdia/minf", "minf/stbl":
+	case "moov", "moov/mvex", "trak/mdia", "mdia/minf", "minf/stbl", "trak/edts":
 		return expand()
 	case "moov/udta", "trak/udta":
 		return w.userData(p)
@@ -210,25 +237,11 @@ func (w *walker) read(path, typ string, h *mp4.ReadHandle) error {
 		}
 		t := box.(*mp4.Trex)
 		if len(w.trex) < maxTracks {
-			w.trex[t.TrackID] = t.DefaultSampleDuration
+			w.trex[t.TrackID] = defaults{t.DefaultSampleDuration, t.DefaultSampleSize, t.DefaultSampleFlags}
 		}
 		w.in.Fragmented = true
-	case "moof/traf":
-		w.in.Fragments++
-		w.frag.track, w.frag.dur = nil, 0
-		return expand()
-	case "traf/tfhd":
-		box, _, err := h.ReadPayload()
-		if err != nil {
-			return err
-		}
-		t := box.(*mp4.Tfhd)
-		w.frag.track, w.frag.dur = w.byID(t.TrackID), w.trex[t.TrackID]
-		if t.CheckFlag(0x8) {
-			w.frag.dur = t.DefaultSampleDuration
-		}
-	case "traf/trun":
-		return w.trun(p)
+	case "moov/gps ":
+		w.blockList(p)
 	}
 	if w.cur != nil {
 		return w.inTrack(path, h, p)
@@ -261,9 +274,26 @@ func (w *walker) inTrack(path string, h *mp4.ReadHandle, p []byte) error {
 			return errShort
 		}
 		t.id = binary.BigEndian.Uint32(p[12:])
+		matrix := 40
 		if p[0] == 1 {
-			t.id = binary.BigEndian.Uint32(p[20:])
+			t.id, matrix = binary.BigEndian.Uint32(p[20:]), 52
 		}
+		if len(p) >= matrix+44 {
+			a, b := int32(binary.BigEndian.Uint32(p[matrix:])), int32(binary.BigEndian.Uint32(p[matrix+4:]))
+			switch {
+			case a == 0 && b > 0:
+				t.Rotation = 90
+			case a < 0 && b == 0:
+				t.Rotation = 180
+			case a == 0 && b < 0:
+				t.Rotation = 270
+			}
+			if t.Width == 0 && t.Height == 0 { // the sample entry has the last word
+				t.Width, t.Height = int(binary.BigEndian.Uint16(p[matrix+36:])), int(binary.BigEndian.Uint16(p[matrix+40:]))
+			}
+		}
+	case "edts/elst":
+		return t.edits(p)
 	case "mdia/mdhd":
 		box, _, err := h.ReadPayload()
 		if err != nil {
@@ -281,56 +311,19 @@ func (w *walker) inTrack(path string, h *mp4.ReadHandle, p []byte) error {
 	case "stbl/stts":
 		return t.timeToSample(p)
 	case "stbl/stss":
-		if len(p) < 8 {
-			return errShort
-		}
-		t.Keyframes = int(min(uint64(binary.BigEndian.Uint32(p[4:])), uint64(len(p)-8)/4))
+		b, err := entries(p, 4)
+		t.stss, t.hasStss, t.Keyframes = b, true, len(b)/4
+		return err
+	case "stbl/ctts":
+		b, err := entries(p, 8)
+		t.ctts = b
+		return err
 	case "stbl/stsz", "stbl/stz2":
 		return t.table.sizes(p, path == "stbl/stz2")
 	case "stbl/stsc":
 		return t.table.chunks(p)
 	case "stbl/stco", "stbl/co64":
 		return t.table.offsets(p, path == "stbl/co64")
-	}
-	return nil
-}
-
-// trun adds a run's durations: each sample's own where it has one, the default otherwise.
-func (w *walker) trun(p []byte) error {
-	if len(p) < 8 {
-		return errShort
-	}
-	flags, n := binary.BigEndian.Uint32(p)&0xffffff, uint64(binary.BigEndian.Uint32(p[4:]))
-	t := w.frag.track
-	if t == nil {
-		return errors.New("run of an unknown track")
-	}
-	at := 8
-	for _, f := range []uint32{0x1, 0x4} {
-		if flags&f != 0 {
-			at += 4
-		}
-	}
-	stride := 0
-	for _, f := range []uint32{0x100, 0x200, 0x400, 0x800} {
-		if flags&f != 0 {
-			stride += 4
-		}
-	}
-	if stride > 0 {
-		if at > len(p) {
-			return errShort
-		}
-		n = min(n, uint64(len(p)-at)/uint64(stride))
-	}
-	t.fragN += n
-	if flags&0x100 == 0 {
-		t.fragDur += n * uint64(w.frag.dur)
-		return nil
-	}
-	for range n {
-		t.fragDur += uint64(binary.BigEndian.Uint32(p[at:]))
-		at += stride
 	}
 	return nil
 }
@@ -344,8 +337,113 @@ func (w *walker) finish() {
 			t.Stts += t.fragDur
 			t.SttsCount += t.fragN
 			t.Duration = max(t.Duration, t.Stts)
+			for _, v := range t.fragFrames {
+				t.Keyframes += int(v & 1)
+			}
 		}
 	}
+	if v := firstWithSamples(w.in.Tracks, "vide"); v != nil {
+		w.in.Frames = v.index(w.in.Scale)
+	}
+	for i := range w.in.Tracks {
+		t := &w.in.Tracks[i]
+		w.positions(t)
+		t.table = sampleTable{}
+	}
+}
+
+// firstWithSamples is the first track of a kind that holds something, else the first of it.
+func firstWithSamples(tracks []track, handler string) (first *track) {
+	for i := range tracks {
+		if t := &tracks[i]; t.Handler == handler && (first == nil || first.Samples == 0) {
+			first = t
+		}
+	}
+	return first
+}
+
+// blockList reads Novatek's box "gps ": places and sizes of freeGPS blocks, spread over the recording.
+func (w *walker) blockList(p []byte) {
+	b, err := entries(p, 8)
+	if err != nil || len(w.in.GPS) > 0 {
+		return
+	}
+	n := uint64(len(b) / 8)
+	ms := w.milliseconds()
+	for k := range min(n, maxGPSReads) {
+		i := k * n / min(n, maxGPSReads)
+		size := int64(binary.BigEndian.Uint32(b[i*8+4:]))
+		w.in.GPS = append(w.in.GPS, gpsRange{Kind: kindFreeGPS, Off: int64(binary.BigEndian.Uint32(b[i*8:])), Size: min(size, 512), AtMs: ms * int64(i) / int64(n)})
+	}
+}
+
+func (w *walker) milliseconds() int64 {
+	if w.in.Scale == 0 || w.in.Duration > math.MaxInt64/2000 {
+		return 0
+	}
+	return int64(w.in.Duration * 1000 / uint64(w.in.Scale))
+}
+
+// positions finds a track whose samples are positions, by its sample entry; where that says little, by the size of the samples.
+func (w *walker) positions(t *track) {
+	kind := byte(0)
+	switch {
+	case t.Format == "gpmd":
+		kind = kindGPMF
+	case t.Format == "camm":
+		kind = kindCAMM
+	case t.Format == "ssmd" && t.table.fixed == 40:
+		kind = kindSSMD
+	case t.Format == "mp4s" && t.Handler == "tvxt" && t.table.fixed == 72:
+		kind = kindTXET
+	case (t.Handler == "text" || t.Handler == "sbtl" || t.Handler == "subt") && (t.Format == "text" || t.Format == "tx3g"):
+		kind = kindText
+	}
+	total := min(t.table.count, t.SttsCount)
+	if kind == 0 || t.Scale == 0 || len(w.in.GPS) > 0 || total > 10_000_000 {
+		return
+	}
+	step := max((total+maxGPSReads-1)/maxGPSReads, 1)
+	times := t.sampleTimes(total, step)
+	t.table.walk(func(i, off, size uint64) bool {
+		if i >= total {
+			return false
+		}
+		if i%step != 0 || size == 0 || off > math.MaxInt64/2 {
+			return true
+		}
+		k := i / step
+		at := times[k]
+		r := gpsRange{Kind: kind, Off: int64(off), Size: int64(min(size, maxGPSBlock)), AtMs: at}
+		if step == 1 && k+1 < uint64(len(times)) {
+			r.SpanN = times[k+1] - at
+		}
+		if n := len(w.in.GPS); n > 0 && t.table.fixed > 0 && w.in.GPS[n-1].Off+w.in.GPS[n-1].Size == r.Off && w.in.GPS[n-1].Size < 64<<10 {
+			last := &w.in.GPS[n-1] // records side by side are read at once
+			last.Size, last.SpanN = last.Size+r.Size, at-last.AtMs+r.SpanN
+			return true
+		}
+		w.in.GPS = append(w.in.GPS, r)
+		return len(w.in.GPS) < 2*maxGPSReads
+	})
+}
+
+// sampleTimes is the milliseconds at which every step-th of the first n samples begins, and where they end.
+func (t *track) sampleTimes(n, step uint64) []int64 {
+	out := make([]int64, 0, n/step+2)
+	at, i := uint64(0), uint64(0)
+	ms := func() int64 { return int64(float64(at) * 1000 / float64(t.Scale)) }
+	for p := t.stts; len(p) >= 8 && i < n; p = p[8:] {
+		count, delta := uint64(binary.BigEndian.Uint32(p)), uint64(binary.BigEndian.Uint32(p[4:]))
+		for range min(count, n-i) {
+			if i%step == 0 {
+				out = append(out, ms())
+			}
+			at += delta
+			i++
+		}
+	}
+	return append(out, ms())
 }
 
 // seconds is a track's length, by its samples where those agree with one another, else by its header.

@@ -3,8 +3,6 @@ package media
 import (
 	"bytes"
 	"io"
-	"path/filepath"
-	"strings"
 	"unicode/utf8"
 )
 
@@ -50,6 +48,22 @@ var magics = []struct {
 	{"MZ", 0, kind{container: "exe", zh: "程序文件"}},
 }
 
+// demuxerOf is ffmpeg's name for a container of Facts.
+func demuxerOf(container string) string {
+	switch container {
+	case "mp4", "mov":
+		return "mov"
+	case "mpeg-ts":
+		return "mpegts"
+	}
+	for _, m := range magics {
+		if m.container == container {
+			return m.demuxer
+		}
+	}
+	return ""
+}
+
 const sniffLen = 4096
 
 // sniff looks at the start of a file.
@@ -72,26 +86,21 @@ func sniff(r io.ReaderAt, size int64) (kind, []byte, error) {
 	return kind{}, head, nil
 }
 
-// transportStream looks for sync bytes at the packet sizes in use: 188, 192 (cameras, with a time before each), 204.
-func transportStream(b []byte) bool {
+// transportStream looks for sync bytes at the packet sizes in use.
+func transportStream(b []byte) bool { _, size := packets(b); return size > 0 }
+
+// packets finds a transport stream's packets: 188 bytes, 192 (cameras, with a time before each), 204; size 0 when there are none.
+func packets(b []byte) (first, size int) {
 	for _, p := range []struct{ first, size int }{{0, 188}, {4, 192}, {0, 204}} {
 		n := 0
 		for at := p.first; at < len(b) && b[at] == 0x47; at += p.size {
 			n++
 		}
 		if n >= 5 && p.first+n*p.size >= len(b) {
-			return true
+			return p.first, p.size
 		}
 	}
-	return false
-}
-
-var sidecarNames = map[string]bool{".txt": true, ".nmea": true, ".gps": true, ".gpx": true, ".3gf": true, ".srt": true, ".log": true,
-	".csv": true, ".json": true, ".xml": true, ".kml": true, ".thm": true, ".lrv": true, ".idx": true, ".map": true, ".md": true, ".tsv": true}
-
-// sidecar tells whether a file that isn't media belongs beside footage: by its name, or because it is text.
-func sidecar(head []byte, name string) bool {
-	return sidecarNames[strings.ToLower(filepath.Ext(name))] || text(head)
+	return 0, 0
 }
 
 func text(head []byte) bool {

@@ -18,14 +18,14 @@ func TestLimit(t *testing.T) {
 		b, err := exec.CommandContext(t.Context(), self, append([]string{"probe-media", "limit"}, args...)...).CombinedOutput()
 		return string(b), err
 	}
-	if out, err := run("5", "64", "--", "sh", "-c", "ulimit -t; nice"); err != nil || strings.TrimSpace(out) != "5\n15" {
+	if out, err := run("5", "64", "0", "--", "sh", "-c", "ulimit -t; nice"); err != nil || strings.TrimSpace(out) != "5\n15" {
 		t.Errorf("within its limits: %q %v", out, err)
 	}
-	if out, err := run("5", "64", "--", "dd", "if=/dev/zero", "of=/dev/null", "bs=512M", "count=1"); err == nil {
+	if out, err := run("5", "64", "0", "--", "dd", "if=/dev/zero", "of=/dev/null", "bs=512M", "count=1"); err == nil {
 		t.Errorf("512 MB were given: %s", out)
 	}
 	start := time.Now()
-	if out, err := run("1", "64", "--", "sh", "-c", "while :; do :; done"); err == nil || time.Since(start) > 20*time.Second {
+	if out, err := run("1", "64", "0", "--", "sh", "-c", "while :; do :; done"); err == nil || time.Since(start) > 20*time.Second {
 		t.Errorf("a busy loop ran %s: %s %v", time.Since(start), out, err)
 	}
 	if _, err := run("1", "64"); err == nil {

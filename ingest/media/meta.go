@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"time"
 )
 
 // children calls f for each box in p until one doesn't fit.
@@ -106,7 +105,7 @@ func place(lat, lon float64) *Position {
 	if math.Abs(lat) > 90 || math.Abs(lon) > 180 || lat == 0 && lon == 0 {
 		return nil
 	}
-	return &Position{Lat: math.Round(lat*1e5) / 1e5, Lon: math.Round(lon*1e5) / 1e5}
+	return &Position{Lat: math.Round(lat*1e5)/1e5 + 0, Lon: math.Round(lon*1e5)/1e5 + 0} // no −0
 }
 
 // meta reads Apple's keys and ilst: location, maker, model. The box has a version in MP4 and none in QuickTime.
@@ -149,23 +148,4 @@ func (w *walker) items(keys []string, ilst []byte) {
 			}
 		})
 	})
-}
-
-// A recorder's way to put a time into a name: 20260301120000, 20260301_120000, 20260101-120000. Longer runs of digits don't count.
-var nameTime = regexp.MustCompile(`(?:^|\D)(20\d{2})(\d{2})(\d{2})[-_ T]?(\d{2})(\d{2})(\d{2})(?:\d{3})?(?:\D|$)`)
-
-var beijing = time.FixedZone("+08:00", 8*3600)
-
-// timeInName reads a name's time as local; nil when it has none.
-func timeInName(name string) *time.Time {
-	m := nameTime.FindStringSubmatch(name)
-	if m == nil {
-		return nil
-	}
-	t, err := time.ParseInLocation("20060102150405", strings.Join(m[1:7], ""), beijing)
-	if err != nil {
-		return nil
-	}
-	t = t.UTC()
-	return &t
 }

@@ -42,11 +42,9 @@ func (p Prober) Poster(ctx context.Context, r io.ReaderAt, size int64, f Facts) 
 	if err := sparseCopy(path, r, ranges); err != nil {
 		return nil, err
 	}
-	self := p.Self
-	if self == "" {
-		if self, err = os.Executable(); err != nil {
-			return nil, fmt.Errorf("find own binary: %w", err)
-		}
+	self, err := p.self()
+	if err != nil {
+		return nil, err
 	}
 	seeks := []string{"0"}
 	if f.DurationMs > 2500 {
@@ -54,7 +52,7 @@ func (p Prober) Poster(ctx context.Context, r io.ReaderAt, size int64, f Facts) 
 	}
 	var last error
 	for _, ss := range seeks {
-		jpeg, err := frame(ctx, self, demuxer, path, ss)
+		jpeg, err := frame(ctx, self, demuxer, "file", path, ss, posterWidth)
 		if err == nil {
 			return jpeg, nil
 		}
@@ -107,13 +105,18 @@ func sparseCopy(path string, r io.ReaderAt, ranges []byteRange) (err error) {
 	return nil
 }
 
-func frame(ctx context.Context, self, demuxer, path, seek string) ([]byte, error) {
+// frame takes one picture of what lies under a protocol (file, or http on this machine), limited.
+func frame(ctx context.Context, self, demuxer, protocol, path, seek string, width int) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, posterWall)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, self, "probe-media", "limit", strconv.Itoa(posterCPU), strconv.Itoa(posterMemory), "--",
-		"ffmpeg", "-nostdin", "-hide_banner", "-v", "error", "-max_alloc", "268435456", "-protocol_whitelist", "file",
-		"-threads", "1", "-max_pixels", "70000000", "-f", demuxer, "-ss", seek, "-i", "file:"+path,
-		"-map", "0:v:0", "-frames:v", "1", "-filter_threads", "1", "-vf", "scale="+strconv.Itoa(posterWidth)+":-2,format=yuvj420p",
+	protocols := protocol
+	if protocol == "http" {
+		protocols = "http,tcp"
+	}
+	cmd := exec.CommandContext(ctx, self, "probe-media", "limit", strconv.Itoa(posterCPU), strconv.Itoa(posterMemory), "0", "--",
+		"ffmpeg", "-nostdin", "-hide_banner", "-v", "error", "-max_alloc", "268435456", "-protocol_whitelist", protocols,
+		"-threads", "1", "-max_pixels", "70000000", "-f", demuxer, "-ss", seek, "-i", protocol+":"+path,
+		"-map", "0:v:0", "-frames:v", "1", "-filter_threads", "1", "-vf", "scale="+strconv.Itoa(width)+":-2,format=yuvj420p",
 		"-q:v", "4", "-f", "mjpeg", "pipe:1")
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C"} // ours may hold secrets
 	cmd.WaitDelay = 2 * time.Second

@@ -10,7 +10,10 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"zhizheng/ingest/manifest"
 )
 
 // scanWall bounds the scan of a file over a slow store; what is known by then is said to be incomplete.
@@ -18,7 +21,17 @@ const scanWall = 60 * time.Second
 
 // Prober probes files. The zero value runs this binary as its child, which has to dispatch "probe-media" to ProbeMain.
 type Prober struct {
-	Self string // path of a binary that does, "" for this one
+	Self  string          // path of a binary that does, "" for this one
+	Names *manifest.Names // how file names are read, nil for the built-in rules
+}
+
+var defaultNames = sync.OnceValue(manifest.DefaultNames)
+
+func (p Prober) names() manifest.Names {
+	if p.Names != nil {
+		return *p.Names
+	}
+	return defaultNames()
 }
 
 // Probe probes with the zero Prober.
@@ -29,7 +42,10 @@ func Probe(ctx context.Context, r io.ReaderAt, size int64, name string) (Facts, 
 // Probe gives facts about a file of any content. Errors are only the reader's, ctx's, or a child that couldn't be started: try again
 // then. Memory is bounded by some MB here and by limits in the child; r is read at random by one goroutine.
 func (p Prober) Probe(ctx context.Context, r io.ReaderAt, size int64, name string) (Facts, error) {
-	f := Facts{NameTime: timeInName(name)}
+	f := Facts{}
+	if u, ok := p.names().Understand(name); ok {
+		f.NameTime, f.NameRecorder, f.NameOfficer, f.NameSequence = u.Time, u.Recorder, u.Officer, u.Sequence
+	}
 	if size == 0 {
 		f.Verdict = Empty
 		f.because("文件为空（0 字节）")
@@ -47,9 +63,15 @@ func (p Prober) Probe(ctx context.Context, r io.ReaderAt, size int64, name strin
 	case k.media:
 		f.Verdict = Unknown
 		f.because(k.zh + " 格式：原样封存，浏览器不能直接播放，需转换后查看")
-	case sidecar(head, name):
+		if parts := streamParts(k, head, size); parts != nil {
+			return f, p.stream(ctx, &f, cached, size, parts)
+		}
+	case p.names().Sidecar(name) || text(head): // what isn't media and belongs beside footage
 		f.Verdict = Sidecar
 		f.because("随附文件（定位、日志等），与同名录像一并封存")
+		if positions(head) {
+			return f, p.track(ctx, &f, cached, size, []gpsRange{{Kind: kindText, Size: min(size, maxText)}})
+		}
 	default:
 		f.Verdict = NotMedia
 		if k.zh != "" {
@@ -84,18 +106,16 @@ func (p Prober) mp4(ctx context.Context, f Facts, r io.ReaderAt, cached *blocks,
 	}
 	if l.Moov == nil {
 		noIndex(&f, l)
-		return f, nil
+		return f, p.track(ctx, &f, cached, size, boxedPositions(l, 0))
 	}
 	if present(*l.Moov, l) > maxIndex {
 		f.Verdict = Unknown
 		f.because(fmt.Sprintf("索引过大（%d 字节），没有解析", l.Moov.Size))
 		return f, nil
 	}
-	self := p.Self
-	if self == "" {
-		if self, err = os.Executable(); err != nil {
-			return f, fmt.Errorf("find own binary: %w", err)
-		}
+	self, err := p.self()
+	if err != nil {
+		return f, err
 	}
 	total, feed := indexOf(r, cached, l)
 	in, err := inspectIn(ctx, self, total, feed)
@@ -109,9 +129,27 @@ func (p Prober) mp4(ctx context.Context, f Facts, r io.ReaderAt, cached *blocks,
 	}
 	end := conclude(&f, l, in)
 	if f.Verdict == OK && end > 0 {
-		err = blankEnd(&f, cached, l, end)
+		if err := blankEnd(&f, cached, l, end); err != nil {
+			return f, err
+		}
 	}
-	return f, err
+	ranges := in.GPS
+	if len(ranges) == 0 {
+		ranges = boxedPositions(l, f.DurationMs)
+	}
+	return f, p.track(ctx, &f, cached, size, ranges)
+}
+
+// self is the program that is its own child.
+func (p Prober) self() (string, error) {
+	if p.Self != "" {
+		return p.Self, nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find own binary: %w", err)
+	}
+	return self, nil
 }
 
 // blankEnd looks for what failing cards do to a file whose index was written first: the media data ends in zeros.
@@ -215,18 +253,20 @@ func conclude(f *Facts, l Layout, in inspection) (end int64) {
 		f.because("索引的结构嵌套过深或过多，没有解析")
 		return 0
 	}
-	var video, audio *track
-	encrypted := false
-	for i := range in.Tracks {
-		t := &in.Tracks[i]
+	encrypted, videos := false, 0
+	for _, t := range in.Tracks {
 		end = max(end, t.End)
 		encrypted = encrypted || t.Encrypted
-		switch {
-		case t.Handler == "vide" && (video == nil || video.Samples == 0):
-			video = t
-		case t.Handler == "soun" && (audio == nil || audio.Samples == 0):
-			audio = t
+		if t.Handler == "vide" {
+			videos++
 		}
+	}
+	if videos > 1 {
+		f.Videos = videos
+	}
+	video, audio := firstWithSamples(in.Tracks, "vide"), firstWithSamples(in.Tracks, "soun")
+	if f.Frames = in.Frames; in.Frames != nil {
+		f.Variable = in.Frames.Variable
 	}
 	streams(f, in, video, audio)
 	samples := uint64(0)
@@ -292,6 +332,7 @@ func streams(f *Facts, in inspection, video, audio *track) {
 	}
 	if video != nil {
 		f.VideoCodec, f.Width, f.Height, f.Keyframes = video.Codec, video.Width, video.Height, video.Keyframes
+		f.Rotation = video.Rotation
 		if s := video.seconds(); s > 0 {
 			if r := math.Round(float64(video.Samples)/s*100) / 100; r > 0 && r < 1000 {
 				f.FrameRate = r

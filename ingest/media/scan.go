@@ -20,6 +20,7 @@ const (
 type Box struct {
 	Type              string
 	Off, Header, Size int64
+	gps               bool
 }
 
 // End is the offset behind the box by its own account.
@@ -36,6 +37,7 @@ type Layout struct {
 	MdatBytes int64 // media data present
 	ToEnd     bool  // a box of size 0 stretches to the end of the file
 	Boxes     int
+	GPS       []Box // boxes with positions that no index names: "GPS ", and free ones that begin with freeGPS
 
 	Overrun  *Box  // the last box declares more bytes than the file has
 	BadAt    int64 // offset where no box could be read any more, -1 when all could
@@ -70,6 +72,9 @@ func Scan(ctx context.Context, r io.ReaderAt, size int64) (Layout, error) {
 			l.ToEnd, b.Size = true, size-off
 		}
 		l.add(b)
+		if b.gps && len(l.GPS) < maxTopBoxes/4 {
+			l.GPS = append(l.GPS, b)
+		}
 		if b.Type == "moof" {
 			moofBytes += b.Size
 		}
@@ -120,6 +125,7 @@ func readBox(r io.ReaderAt, off, size int64) (b Box, ok bool, err error) {
 		return b, false, err
 	}
 	b = Box{Type: string(h[4:8]), Off: off, Header: 8, Size: int64(binary.BigEndian.Uint32(h[:4]))}
+	b.gps = b.Type == "GPS " || (b.Type == "free" || b.Type == "skip") && string(h[8:16]) == "freeGPS "
 	if !plausibleType(h[4:8]) {
 		return b, false, nil
 	}

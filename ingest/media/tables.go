@@ -131,16 +131,43 @@ func (s *sampleTable) end() int64 {
 func (t *track) measure() {
 	t.Samples = t.table.count
 	t.End = t.table.end()
-	t.table = sampleTable{}
+}
+
+// walk calls f with number, place and size of each sample until f has had enough.
+func (s *sampleTable) walk(f func(i, off, size uint64) bool) {
+	w := 4
+	if s.offWide {
+		w = 8
+	}
+	sample, entry := uint64(0), 0
+	for c := 0; c < len(s.off)/w && sample < s.count && len(s.stsc) > 0; c++ {
+		for entry+1 < len(s.stsc)/12 && uint64(binary.BigEndian.Uint32(s.stsc[(entry+1)*12:])) <= uint64(c)+1 {
+			entry++
+		}
+		at := uint64(0)
+		if s.offWide {
+			at = binary.BigEndian.Uint64(s.off[c*8:])
+		} else {
+			at = uint64(binary.BigEndian.Uint32(s.off[c*4:]))
+		}
+		for range min(uint64(binary.BigEndian.Uint32(s.stsc[entry*12+4:])), s.count-sample) {
+			size := s.sampleSize(sample)
+			if !f(sample, at, size) {
+				return
+			}
+			at += size
+			sample++
+		}
+	}
 }
 
 func (t *track) timeToSample(p []byte) error {
 	if len(p) < 8 {
 		return errShort
 	}
-	n := min(uint64(binary.BigEndian.Uint32(p[4:])), uint64(len(p)-8)/8)
-	for i := range n {
-		count, delta := uint64(binary.BigEndian.Uint32(p[8+i*8:])), uint64(binary.BigEndian.Uint32(p[12+i*8:]))
+	t.stts, _ = entries(p, 8)
+	for b := t.stts; len(b) >= 8; b = b[8:] {
+		count, delta := uint64(binary.BigEndian.Uint32(b)), uint64(binary.BigEndian.Uint32(b[4:]))
 		if t.Stts > math.MaxInt64-count*delta {
 			return errors.New("sample times overflow")
 		}
@@ -187,7 +214,9 @@ func (t *track) sampleEntry(p []byte) error {
 		if len(e) < 86 {
 			return errShort
 		}
-		t.Width, t.Height = int(binary.BigEndian.Uint16(e[32:])), int(binary.BigEndian.Uint16(e[34:]))
+		if w, h := int(binary.BigEndian.Uint16(e[32:])), int(binary.BigEndian.Uint16(e[34:])); w > 0 && h > 0 {
+			t.Width, t.Height = w, h
+		}
 		if t.Codec == "h264" && !t.Encrypted {
 			t.Odd = avcOddity(e[86:])
 		}

@@ -104,6 +104,9 @@ func FromKeeper(k *evidence.Keeper, store *blob.Store, logger *slog.Logger) Deps
 	return Deps{
 		Source: keeperSource{k},
 		Save: func(ctx context.Context, eid string, f Facts) error {
+			if err := k.SaveTimeline(ctx, evidence.ID(eid), f.Track, f.Frames); err != nil {
+				return err // before the verdict: who sees that one finds the other
+			}
 			return k.SaveFacts(ctx, evidence.ID(eid), f, f.Verdict, f.CreatedAt)
 		},
 		PutPoster: func(ctx context.Context, eid string, jpeg []byte) error {

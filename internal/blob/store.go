@@ -211,20 +211,30 @@ func (s *Store) Ready(ctx context.Context) error {
 // Put stores a small object in one request, its SHA-256 checked by the store. A key that is taken answers Conflict: after a lost
 // answer, Head decides. Files of 0 bytes may be stored so, or as an upload of one empty part.
 func (s *Store) Put(ctx context.Context, key string, body []byte, o CreateOptions) (Object, error) {
-	sum := sha256.Sum256(body)
+	return s.put(ctx, s.client, key, bytes.NewReader(body), int64(len(body)), sha256.Sum256(body), o)
+}
+
+// PutFrom is Put for a body that isn't held in memory; S3 takes 5 GiB in one request, and a store answers once it has made them durable.
+func (s *Store) PutFrom(ctx context.Context, key string, body io.ReadSeeker, size int64, sum [32]byte, o CreateOptions) (Object, error) {
+	return s.put(ctx, s.slow, key, body, size, sum, o)
+}
+
+func (s *Store) put(ctx context.Context, client *s3.Client, key string, body io.ReadSeeker, size int64, sum [32]byte, o CreateOptions) (Object, error) {
 	in := &s3.PutObjectInput{
-		Bucket: &s.bucket, Key: &key, Body: bytes.NewReader(body), ContentLength: aws.Int64(int64(len(body))),
+		Bucket: &s.bucket, Key: &key, Body: body, ContentLength: &size,
 		ChecksumSHA256: aws.String(base64.StdEncoding.EncodeToString(sum[:])), IfNoneMatch: aws.String("*"),
 		ObjectLockMode: o.mode(), ObjectLockRetainUntilDate: o.until(),
 	}
 	if o.ContentType != "" {
 		in.ContentType = &o.ContentType
 	}
-	out, err := s.client.PutObject(ctx, in)
+	out, err := client.PutObject(ctx, in)
 	if code(err) == "NotImplemented" { // a store without conditional writes; our keys are never used twice
 		in.IfNoneMatch = nil
-		in.Body = bytes.NewReader(body)
-		out, err = s.client.PutObject(ctx, in)
+		if _, err := body.Seek(0, io.SeekStart); err != nil {
+			return Object{}, fmt.Errorf("read %s again: %w", key, err)
+		}
+		out, err = client.PutObject(ctx, in)
 	}
 	if err != nil {
 		return Object{}, mapErr("put object", err)

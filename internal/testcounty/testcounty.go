@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
@@ -40,6 +41,7 @@ import (
 	"zhizheng/evidence/evlog/signer"
 	"zhizheng/ingest"
 	"zhizheng/ingest/manifest"
+	"zhizheng/ingest/media"
 	"zhizheng/internal/blob"
 	"zhizheng/internal/pg"
 	"zhizheng/internal/testenv"
@@ -70,9 +72,10 @@ type County struct {
 	Cases    *cases.Service
 	Devices  *devices.Service
 	Budget   *budget.Service
-	Officers map[string][]string // ids by township
-	Recorder string              // serial that the station names in manifests from now on
-	Named    []byte              // hash of the checkpoint that they name, nil for none
+	Jobs     *river.Client[pgx.Tx] // not started: a test that wants them done starts it
+	Officers map[string][]string   // ids by township
+	Recorder string                // serial that the station names in manifests from now on
+	Named    []byte                // hash of the checkpoint that they name, nil for none
 
 	StoreOptions blob.Options
 	Identity     string // the station's folder
@@ -125,17 +128,23 @@ func newCounty(t testing.TB, log func(*evlog.Options), before func(*evlog.Log), 
 	c.Ingest = ingest.New(ingest.Options{Pool: c.Pool, Log: c.Log, Evidence: c.Keeper, Store: c.Store, Attested: func() bool { return true }, Logger: quiet,
 		Retain: func(now time.Time) time.Time { return now.Add(time.Minute) }, Recorder: c.Devices.BySerial, Officer: c.Auth.IsOfficer})
 	workers := river.NewWorkers()
+	media.Register(workers, media.FromKeeper(c.Keeper, c.Store, quiet))
+	media.RegisterDerive(workers, c.Keeper, c.Store, 2, quiet)
 	river.AddWorker(workers, cases.NewHoldWorker(c.Keeper, func(ctx context.Context, eid evidence.ID) error { return c.Audit.HoldMissing(ctx, eid) }))
 	jobs, err := river.NewClient(riverpgxv5.New(c.Pool), &river.Config{Workers: workers, Logger: quiet,
-		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}}})
+		Queues: map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: 2}, media.Queue: {MaxWorkers: 1}, media.DeriveQueue: {MaxWorkers: 2}}})
 	c.must(err)
+	c.Jobs = jobs
 	c.Cases = cases.New(c.Pool, c.Log, c.Auth, c.Keeper, jobs, nil)
 	c.Audit = audit.New(audit.Options{Pool: c.Pool, Log: c.Log, Evidence: c.Keeper, Stores: []audit.Store{{Name: "主存储", Options: c.StoreOptions}},
 		CasesOf: c.Cases.IDsOfEvidence,
 		Drill:   drill.New(drill.Options{Log: c.Log, Evidence: c.Keeper, Read: manifest.Open, Enrolment: ingest.EnrolmentKey})})
 	d := api.Deps{Pool: c.Pool, Log: c.Log, Store: c.Store, Evidence: c.Keeper, Audit: c.Audit, Ingest: c.Ingest, Authority: c.Auth, Cases: c.Cases, Devices: c.Devices,
-		Budget: c.Budget, Console: fstest.MapFS{"index.html": {Data: []byte("console")}, "assets/a.js": {Data: []byte("1")}}, Version: "test", Logger: quiet,
-		SettleHolds: c.Cases.EnqueueHolds, StoreLabel: func() string { return "attested" },
+		Budget: c.Budget, Names: manifest.DefaultNames(), Console: fstest.MapFS{"index.html": {Data: []byte("console")}, "assets/a.js": {Data: []byte("1")}}, Version: "test", Logger: quiet,
+		SettleHolds: c.Cases.EnqueueHolds, Derive: func(ctx context.Context, tx *pg.Tx) error {
+			_, err := jobs.InsertTx(ctx, tx.Tx, media.DeriveJob{}, nil)
+			return err
+		}, StoreLabel: func() string { return "attested" },
 		Ready: func(context.Context) map[string]string { return map[string]string{"database": "ok"} }}
 	for _, f := range change {
 		f(&d)

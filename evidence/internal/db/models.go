@@ -71,3 +71,23 @@ type EvidenceDeletion struct {
 	DecidedAt  *time.Time
 	GoneAt     *time.Time
 }
+
+type EvidenceDerived struct {
+	EvidenceID  string
+	Kind        string
+	Township    string
+	FromMs      int64
+	State       string
+	Percent     int16
+	Attempts    int32
+	Lease       string
+	LeaseUntil  *time.Time
+	Failure     string
+	AskedBy     string
+	AskedAt     time.Time
+	MadeAt      *time.Time
+	ObjectKey   string
+	ContentType string
+	Size        int64
+	Sha256      []byte
+}

@@ -238,3 +238,60 @@ update evidence_deletion set gone_at = $2 where evidence_id = $1 and gone_at is 
 select coalesce(sum(size) filter (where sealed_at > sqlc.arg('since')::timestamptz), 0)::bigint as since, coalesce(sum(size) filter (where status <> 'deleted'), 0)::bigint as kept,
   coalesce(min(sealed_at), now())::timestamptz as first
 from evidence where status <> 'pending';
+
+-- name: SaveTimeline :exec
+insert into evidence_timeline (evidence_id, track, frames, made_at) values ($1, $2, $3, $4)
+on conflict (evidence_id) do update set track = excluded.track, frames = excluded.frames, made_at = excluded.made_at;
+
+-- name: Timeline :one
+select track, frames from evidence_timeline where evidence_id = $1;
+
+-- name: PairedTrack :one
+-- of the sidecar that lies beside a file: same card, same name but for the extension
+select e.id, e.file_name, t.track from evidence v
+join evidence e on e.township = v.township and e.station = v.station and e.recorder = v.recorder and e.id <> v.id and e.verdict = 'sidecar'
+  and lower(regexp_replace(e.file_name, '\.[^./\\]*$', '')) = lower(regexp_replace(v.file_name, '\.[^./\\]*$', ''))
+join evidence_timeline t on t.evidence_id = e.id and t.track is not null
+where v.id = sqlc.arg('id')::text and not e.restricted
+order by abs(extract(epoch from e.registered_at - v.registered_at)), e.id
+limit 1;
+
+-- name: AskDerived :execrows
+-- a job that is waiting or running stays; anything else begins anew
+insert into evidence_derived (evidence_id, kind, township, from_ms, asked_by, asked_at) values ($1, $2, $3, $4, $5, $6)
+on conflict (evidence_id, kind) do update set state = 'queued', percent = 0, attempts = 0, failure = '', lease = '', lease_until = null,
+  from_ms = excluded.from_ms, asked_by = excluded.asked_by, asked_at = excluded.asked_at
+where evidence_derived.state in ('ready', 'failed');
+
+-- name: Derived :one
+select * from evidence_derived where evidence_id = $1 and kind = $2;
+
+-- name: LockTurns :exec
+-- one worker at a time looks for its turn
+select pg_advisory_xact_lock(hashtext('evidence_derived'));
+
+-- name: RunningDerived :one
+select count(*) from evidence_derived where state = 'running' and lease_until > sqlc.arg('now')::timestamptz;
+
+-- name: NextDerived :one
+-- the township with the fewest running comes first, then who asked first
+select d.* from evidence_derived d
+where d.state = 'queued' or (d.state = 'running' and d.lease_until <= sqlc.arg('now')::timestamptz)
+order by (select count(*) from evidence_derived r where r.township = d.township and r.state = 'running' and r.lease_until > sqlc.arg('now')::timestamptz), d.asked_at, d.evidence_id, d.kind
+limit 1 for update of d skip locked;
+
+-- name: TakeDerived :one
+update evidence_derived set state = 'running', percent = 0, attempts = attempts + 1, lease = $3, lease_until = $4
+where evidence_id = $1 and kind = $2
+returning *;
+
+-- name: ProgressDerived :execrows
+update evidence_derived set percent = $4, lease_until = $5 where evidence_id = $1 and kind = $2 and lease = $3 and state = 'running';
+
+-- name: ReadyDerived :execrows
+update evidence_derived set state = 'ready', percent = 100, failure = '', lease = '', lease_until = null, made_at = $4, object_key = $5, content_type = $6, size = $7, sha256 = $8
+where evidence_id = $1 and kind = $2 and lease = $3 and state = 'running';
+
+-- name: EndDerived :execrows
+-- back into the queue, or failed
+update evidence_derived set state = $4, failure = $5, lease = '', lease_until = null where evidence_id = $1 and kind = $2 and lease = $3 and state = 'running';

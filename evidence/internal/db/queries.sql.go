@@ -77,6 +77,38 @@ func (q *Queries) AddHold(ctx context.Context, arg AddHoldParams) (int64, error)
 	return result.RowsAffected(), nil
 }
 
+const askDerived = `-- name: AskDerived :execrows
+insert into evidence_derived (evidence_id, kind, township, from_ms, asked_by, asked_at) values ($1, $2, $3, $4, $5, $6)
+on conflict (evidence_id, kind) do update set state = 'queued', percent = 0, attempts = 0, failure = '', lease = '', lease_until = null,
+  from_ms = excluded.from_ms, asked_by = excluded.asked_by, asked_at = excluded.asked_at
+where evidence_derived.state in ('ready', 'failed')
+`
+
+type AskDerivedParams struct {
+	EvidenceID string
+	Kind       string
+	Township   string
+	FromMs     int64
+	AskedBy    string
+	AskedAt    time.Time
+}
+
+// a job that is waiting or running stays; anything else begins anew
+func (q *Queries) AskDerived(ctx context.Context, arg AskDerivedParams) (int64, error) {
+	result, err := q.db.Exec(ctx, askDerived,
+		arg.EvidenceID,
+		arg.Kind,
+		arg.Township,
+		arg.FromMs,
+		arg.AskedBy,
+		arg.AskedAt,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const byDigest = `-- name: ByDigest :one
 select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence where sha256 = $1 and size = $2
 `
@@ -255,6 +287,40 @@ func (q *Queries) Deletion(ctx context.Context, evidenceID string) (EvidenceDele
 	return i, err
 }
 
+const derived = `-- name: Derived :one
+select evidence_id, kind, township, from_ms, state, percent, attempts, lease, lease_until, failure, asked_by, asked_at, made_at, object_key, content_type, size, sha256 from evidence_derived where evidence_id = $1 and kind = $2
+`
+
+type DerivedParams struct {
+	EvidenceID string
+	Kind       string
+}
+
+func (q *Queries) Derived(ctx context.Context, arg DerivedParams) (EvidenceDerived, error) {
+	row := q.db.QueryRow(ctx, derived, arg.EvidenceID, arg.Kind)
+	var i EvidenceDerived
+	err := row.Scan(
+		&i.EvidenceID,
+		&i.Kind,
+		&i.Township,
+		&i.FromMs,
+		&i.State,
+		&i.Percent,
+		&i.Attempts,
+		&i.Lease,
+		&i.LeaseUntil,
+		&i.Failure,
+		&i.AskedBy,
+		&i.AskedAt,
+		&i.MadeAt,
+		&i.ObjectKey,
+		&i.ContentType,
+		&i.Size,
+		&i.Sha256,
+	)
+	return i, err
+}
+
 const due = `-- name: Due :many
 select e.id, e.township, e.station, e.recorder, e.device_id, e.file_name, e.file_name_bytes, e.size, e.sha256, e.part_size, e.composite, e.manifest_key, e.modified_at, e.recorded_at, e.registered_at, e.status, e.object_key, e.version_id, e.checked, e.sealed_at, e.retain_until, e.restricted, e.hold_state, e.verdict, e.media, e.poster_key, e.verified_at, e.sm3, e.damage, e.reread_at, e.reread_run, e.category, e.category_reason, e.permanent, e.locked_until, e.container_end, e.recorded_end, e.late_reason, e.activity, e.wiped_at, d.evidence_id, d.proposed_at, d.due_at, d.decided_at, d.gone_at from evidence_deletion d join evidence e on e.id = d.evidence_id
 where d.decided_at is null and e.status = 'sealed' and not e.permanent and not e.restricted and e.hold_state = 'none' and e.retain_until <= $1::timestamptz
@@ -348,6 +414,33 @@ func (q *Queries) Due(ctx context.Context, arg DueParams) ([]DueRow, error) {
 		return nil, err
 	}
 	return items, nil
+}
+
+const endDerived = `-- name: EndDerived :execrows
+update evidence_derived set state = $4, failure = $5, lease = '', lease_until = null where evidence_id = $1 and kind = $2 and lease = $3 and state = 'running'
+`
+
+type EndDerivedParams struct {
+	EvidenceID string
+	Kind       string
+	Lease      string
+	State      string
+	Failure    string
+}
+
+// back into the queue, or failed
+func (q *Queries) EndDerived(ctx context.Context, arg EndDerivedParams) (int64, error) {
+	result, err := q.db.Exec(ctx, endDerived,
+		arg.EvidenceID,
+		arg.Kind,
+		arg.Lease,
+		arg.State,
+		arg.Failure,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
 }
 
 const expired = `-- name: Expired :many
@@ -905,6 +998,16 @@ func (q *Queries) Lock(ctx context.Context, id string) (Evidence, error) {
 	return i, err
 }
 
+const lockTurns = `-- name: LockTurns :exec
+select pg_advisory_xact_lock(hashtext('evidence_derived'))
+`
+
+// one worker at a time looks for its turn
+func (q *Queries) LockTurns(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, lockTurns)
+	return err
+}
+
 const locksToRenew = `-- name: LocksToRenew :many
 select id from evidence where permanent and status in ('sealed', 'damaged') and retain_until < $1::timestamptz order by id limit $2
 `
@@ -1031,6 +1134,39 @@ func (q *Queries) Many(ctx context.Context, arg ManyParams) ([]Evidence, error) 
 		return nil, err
 	}
 	return items, nil
+}
+
+const nextDerived = `-- name: NextDerived :one
+select d.evidence_id, d.kind, d.township, d.from_ms, d.state, d.percent, d.attempts, d.lease, d.lease_until, d.failure, d.asked_by, d.asked_at, d.made_at, d.object_key, d.content_type, d.size, d.sha256 from evidence_derived d
+where d.state = 'queued' or (d.state = 'running' and d.lease_until <= $1::timestamptz)
+order by (select count(*) from evidence_derived r where r.township = d.township and r.state = 'running' and r.lease_until > $1::timestamptz), d.asked_at, d.evidence_id, d.kind
+limit 1 for update of d skip locked
+`
+
+// the township with the fewest running comes first, then who asked first
+func (q *Queries) NextDerived(ctx context.Context, now time.Time) (EvidenceDerived, error) {
+	row := q.db.QueryRow(ctx, nextDerived, now)
+	var i EvidenceDerived
+	err := row.Scan(
+		&i.EvidenceID,
+		&i.Kind,
+		&i.Township,
+		&i.FromMs,
+		&i.State,
+		&i.Percent,
+		&i.Attempts,
+		&i.Lease,
+		&i.LeaseUntil,
+		&i.Failure,
+		&i.AskedBy,
+		&i.AskedAt,
+		&i.MadeAt,
+		&i.ObjectKey,
+		&i.ContentType,
+		&i.Size,
+		&i.Sha256,
+	)
+	return i, err
 }
 
 const nextToReread = `-- name: NextToReread :one
@@ -1225,6 +1361,56 @@ func (q *Queries) OpenHolds(ctx context.Context, evidenceID string) (int64, erro
 	return count, err
 }
 
+const pairedTrack = `-- name: PairedTrack :one
+select e.id, e.file_name, t.track from evidence v
+join evidence e on e.township = v.township and e.station = v.station and e.recorder = v.recorder and e.id <> v.id and e.verdict = 'sidecar'
+  and lower(regexp_replace(e.file_name, '\.[^./\\]*$', '')) = lower(regexp_replace(v.file_name, '\.[^./\\]*$', ''))
+join evidence_timeline t on t.evidence_id = e.id and t.track is not null
+where v.id = $1::text and not e.restricted
+order by abs(extract(epoch from e.registered_at - v.registered_at)), e.id
+limit 1
+`
+
+type PairedTrackRow struct {
+	ID       string
+	FileName string
+	Track    []byte
+}
+
+// of the sidecar that lies beside a file: same card, same name but for the extension
+func (q *Queries) PairedTrack(ctx context.Context, id string) (PairedTrackRow, error) {
+	row := q.db.QueryRow(ctx, pairedTrack, id)
+	var i PairedTrackRow
+	err := row.Scan(&i.ID, &i.FileName, &i.Track)
+	return i, err
+}
+
+const progressDerived = `-- name: ProgressDerived :execrows
+update evidence_derived set percent = $4, lease_until = $5 where evidence_id = $1 and kind = $2 and lease = $3 and state = 'running'
+`
+
+type ProgressDerivedParams struct {
+	EvidenceID string
+	Kind       string
+	Lease      string
+	Percent    int16
+	LeaseUntil *time.Time
+}
+
+func (q *Queries) ProgressDerived(ctx context.Context, arg ProgressDerivedParams) (int64, error) {
+	result, err := q.db.Exec(ctx, progressDerived,
+		arg.EvidenceID,
+		arg.Kind,
+		arg.Lease,
+		arg.Percent,
+		arg.LeaseUntil,
+	)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const propose = `-- name: Propose :execrows
 insert into evidence_deletion (evidence_id, proposed_at, due_at) values ($1, $2, $3) on conflict do nothing
 `
@@ -1237,6 +1423,39 @@ type ProposeParams struct {
 
 func (q *Queries) Propose(ctx context.Context, arg ProposeParams) (int64, error) {
 	result, err := q.db.Exec(ctx, propose, arg.EvidenceID, arg.ProposedAt, arg.DueAt)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const readyDerived = `-- name: ReadyDerived :execrows
+update evidence_derived set state = 'ready', percent = 100, failure = '', lease = '', lease_until = null, made_at = $4, object_key = $5, content_type = $6, size = $7, sha256 = $8
+where evidence_id = $1 and kind = $2 and lease = $3 and state = 'running'
+`
+
+type ReadyDerivedParams struct {
+	EvidenceID  string
+	Kind        string
+	Lease       string
+	MadeAt      *time.Time
+	ObjectKey   string
+	ContentType string
+	Size        int64
+	Sha256      []byte
+}
+
+func (q *Queries) ReadyDerived(ctx context.Context, arg ReadyDerivedParams) (int64, error) {
+	result, err := q.db.Exec(ctx, readyDerived,
+		arg.EvidenceID,
+		arg.Kind,
+		arg.Lease,
+		arg.MadeAt,
+		arg.ObjectKey,
+		arg.ContentType,
+		arg.Size,
+		arg.Sha256,
+	)
 	if err != nil {
 		return 0, err
 	}
@@ -1387,6 +1606,17 @@ func (q *Queries) RegisterUnseen(ctx context.Context, arg RegisterUnseenParams) 
 	return err
 }
 
+const runningDerived = `-- name: RunningDerived :one
+select count(*) from evidence_derived where state = 'running' and lease_until > $1::timestamptz
+`
+
+func (q *Queries) RunningDerived(ctx context.Context, now time.Time) (int64, error) {
+	row := q.db.QueryRow(ctx, runningDerived, now)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
+}
+
 const saveFacts = `-- name: SaveFacts :execrows
 update evidence set media = $1, verdict = $2, recorded_at = coalesce($3::timestamptz, recorded_at),
   container_end = $3::timestamptz + ($1::jsonb ->> 'duration_ms')::bigint * interval '1 millisecond'
@@ -1411,6 +1641,28 @@ func (q *Queries) SaveFacts(ctx context.Context, arg SaveFactsParams) (int64, er
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const saveTimeline = `-- name: SaveTimeline :exec
+insert into evidence_timeline (evidence_id, track, frames, made_at) values ($1, $2, $3, $4)
+on conflict (evidence_id) do update set track = excluded.track, frames = excluded.frames, made_at = excluded.made_at
+`
+
+type SaveTimelineParams struct {
+	EvidenceID string
+	Track      []byte
+	Frames     []byte
+	MadeAt     time.Time
+}
+
+func (q *Queries) SaveTimeline(ctx context.Context, arg SaveTimelineParams) error {
+	_, err := q.db.Exec(ctx, saveTimeline,
+		arg.EvidenceID,
+		arg.Track,
+		arg.Frames,
+		arg.MadeAt,
+	)
+	return err
 }
 
 const seal = `-- name: Seal :execrows
@@ -1726,6 +1978,65 @@ func (q *Queries) SmallestSealed(ctx context.Context, size int64) (Evidence, err
 		&i.Activity,
 		&i.WipedAt,
 	)
+	return i, err
+}
+
+const takeDerived = `-- name: TakeDerived :one
+update evidence_derived set state = 'running', percent = 0, attempts = attempts + 1, lease = $3, lease_until = $4
+where evidence_id = $1 and kind = $2
+returning evidence_id, kind, township, from_ms, state, percent, attempts, lease, lease_until, failure, asked_by, asked_at, made_at, object_key, content_type, size, sha256
+`
+
+type TakeDerivedParams struct {
+	EvidenceID string
+	Kind       string
+	Lease      string
+	LeaseUntil *time.Time
+}
+
+func (q *Queries) TakeDerived(ctx context.Context, arg TakeDerivedParams) (EvidenceDerived, error) {
+	row := q.db.QueryRow(ctx, takeDerived,
+		arg.EvidenceID,
+		arg.Kind,
+		arg.Lease,
+		arg.LeaseUntil,
+	)
+	var i EvidenceDerived
+	err := row.Scan(
+		&i.EvidenceID,
+		&i.Kind,
+		&i.Township,
+		&i.FromMs,
+		&i.State,
+		&i.Percent,
+		&i.Attempts,
+		&i.Lease,
+		&i.LeaseUntil,
+		&i.Failure,
+		&i.AskedBy,
+		&i.AskedAt,
+		&i.MadeAt,
+		&i.ObjectKey,
+		&i.ContentType,
+		&i.Size,
+		&i.Sha256,
+	)
+	return i, err
+}
+
+const timeline = `-- name: Timeline :one
+select track, frames from evidence_timeline where evidence_id = $1
+`
+
+type TimelineRow struct {
+	Track  []byte
+	Frames []byte
+}
+
+func (q *Queries) Timeline(ctx context.Context, evidenceID string) (TimelineRow, error) {
+	row := q.db.QueryRow(ctx, timeline, evidenceID)
+	var i TimelineRow
+	err := row.Scan(&i.Track, &i.Frames)
 	return i, err
 }
 

@@ -414,6 +414,110 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/evidence/{id}/track": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Where the recorder claims to have been, out of the file or the sidecar beside it, thinned to 5,000 positions; without points when there are none. Has an ETag */
+        get: operations["getEvidenceTrack"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/evidence/{id}/frames": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** When each picture is shown and which are keyframes; count 0 when the file has no index of them. Has an ETag */
+        get: operations["getEvidenceFrames"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/evidence/{id}/preview": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How making it goes */
+        get: operations["getPreview"];
+        put?: never;
+        /** A copy that browsers play (H.264, at most 854 wide); made by a job. Not evidence, and labelled so; one that is being made or is there is not made again */
+        post: operations["askPreview"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/evidence/{id}/preview/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Its bytes; viewing is logged like viewing the original, with the reason 预览，非原件 */
+        get: operations["getPreviewContent"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/evidence/{id}/contact-sheet": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How making it goes */
+        get: operations["getContactSheet"];
+        put?: never;
+        /** Twenty pictures of a recording on one page; made by a job. Not evidence, and labelled so; one that is being made or is there is not made again */
+        post: operations["askContactSheet"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/evidence/{id}/contact-sheet/content": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Its bytes; viewing is logged like viewing the original, with the reason 预览，非原件 */
+        get: operations["getContactSheetContent"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/evidence/{id}/receipt": {
         parameters: {
             query?: never;
@@ -595,6 +699,23 @@ export interface paths {
         put?: never;
         /** Lift a hold set by hand */
         post: operations["liftHold"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/name-patterns/test": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What file names would be understood to say, and by which rule; with the rules in use, or with a configuration to be tried, which is refused with the reason when it is wrong. Nothing is kept */
+        post: operations["testNamePatterns"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1387,6 +1508,28 @@ export interface components {
             name_time?: string;
             /** @description Maker and model as the file claims */
             device?: string;
+            /** @description The recorder's serial as the file name claims it */
+            name_recorder?: string;
+            /** @description The officer's number as the file name claims it */
+            name_officer?: string;
+            /**
+             * Format: int64
+             * @description The file's number as its name claims it
+             */
+            name_sequence?: number;
+            /** @description Degrees clockwise that players turn the picture */
+            rotation?: number;
+            /** @description When there are several */
+            video_tracks?: number;
+            variable_frame_rate?: boolean;
+            keyframes?: number;
+            /**
+             * Format: date-time
+             * @description Of the first position that has one
+             */
+            gps_time?: string;
+            /** @description Positions found, see /track */
+            fixes?: number;
             /** @description Where the recorder claims to have been, WGS 84 in degrees */
             position?: {
                 /** Format: double */
@@ -1395,6 +1538,90 @@ export interface components {
                 lon: number;
                 source: string;
             };
+        };
+        Track: {
+            /** @description The record whose bytes hold the positions; a sidecar's when that isn't the file itself */
+            evidence_id: string;
+            /** @description The sidecar's name */
+            sidecar?: string;
+            /** @description gpmf, freegps, ssmd, txet, camm, gps-box, nmea, csv, gpx, mpeg-ts */
+            source: string;
+            /** @description Plausible positions before thinning */
+            fixes: number;
+            /** @description Positions off the Earth, at 0,0 or too far from their neighbours */
+            dropped?: number;
+            /** @description Positions with a wrong checksum */
+            bad_sums?: number;
+            /** @description Only the beginning of the file was read for positions */
+            partial?: boolean;
+            points: {
+                /**
+                 * Format: int64
+                 * @description Since the recording's start; in a sidecar since its first fix
+                 */
+                at_ms: number;
+                /**
+                 * Format: date-time
+                 * @description As the receiver had it
+                 */
+                time?: string;
+                /** Format: double */
+                lat: number;
+                /** Format: double */
+                lon: number;
+                /**
+                 * Format: double
+                 * @description km/h
+                 */
+                speed?: number;
+            }[];
+        };
+        Frames: {
+            count: number;
+            /** @description Pictures at even distances, each [µs of the first, µs to the last, how many]; absent when the times are too irregular */
+            runs?: number[][];
+            /** @description ms */
+            keyframes?: number[];
+            /** @description Every picture is a keyframe */
+            all_key?: boolean;
+            /** @description The frame rate varies */
+            variable?: boolean;
+            cut?: boolean;
+        };
+        NameReading: {
+            name: string;
+            /** @description A name that no rule knows is ingested all the same */
+            matched: boolean;
+            /** @description By its extension it lies beside footage */
+            sidecar: boolean;
+            rule?: string;
+            recorder?: string;
+            officer?: string;
+            /** Format: date-time */
+            time?: string;
+            /** Format: int64 */
+            sequence?: number;
+            /** @description What the sequence is counted in */
+            series?: string;
+        };
+        /** @description 预览，非原件. A copy made out of footage; never evidence itself */
+        Derived: {
+            /**
+             * @description none: never asked for; gone: it was deleted in the store and can be made anew
+             * @enum {string}
+             */
+            state: "none" | "queued" | "running" | "ready" | "failed" | "gone";
+            percent: number;
+            label: string;
+            /** Format: int64 */
+            from_ms?: number;
+            failure?: string;
+            /** Format: date-time */
+            made_at?: string;
+            /** Format: int64 */
+            size?: number;
+            /** @description Of the copy */
+            sha256?: string;
         };
         LogPosition: {
             /** Format: int64 */
@@ -3258,6 +3485,228 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    getEvidenceTrack: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Track */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Track"];
+                };
+            };
+            /** @description As the ETag says */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getEvidenceFrames: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Frames */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Frames"];
+                };
+            };
+            /** @description As the ETag says */
+            304: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getPreview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Its state */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Derived"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    askPreview: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Its state */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Derived"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getPreviewContent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whole file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "video/mp4": string;
+                };
+            };
+            /** @description A range */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getContactSheet: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Its state */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Derived"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    askContactSheet: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": {
+                    /**
+                     * Format: int64
+                     * @description Where the first picture is taken
+                     */
+                    from_ms?: number;
+                };
+            };
+        };
+        responses: {
+            /** @description Its state */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Derived"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getContactSheetContent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Whole file */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "image/jpeg": string;
+                };
+            };
+            /** @description A range */
+            206: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     getEvidenceReceipt: {
         parameters: {
             query?: never;
@@ -3559,6 +4008,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Evidence"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    testNamePatterns: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    names: string[];
+                    /** @description TOML, see docs/name-patterns.md */
+                    config?: string;
+                };
+            };
+        };
+        responses: {
+            /** @description One for each name */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        items: components["schemas"]["NameReading"][];
+                    };
                 };
             };
             default: components["responses"]["Problem"];

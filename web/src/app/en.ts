@@ -38,6 +38,19 @@ const texts: Record<string, string> = {
   "日期": "Date", "时间": "Time", "状态": "Status", "类型": "Kind", "类别": "Kind", "种类": "Kind", "编号": "Number", "名称": "Name", "姓名": "Name", "单位": "Unit", "文件": "File", "大小": "Size", "原因": "Reason", "来源": "From", "主题": "Topic",
   "乡镇": "Township", "乡镇 / 部门": "Township", "镇": "Town", "乡": "Township", "街道": "Subdistrict", "县级部门": "County department", "县": "County", "区划代码": "Code", "去看": "See", "人员": "Officers", "事项": "Power items",
 
+  // track, previews
+  "轨迹": "Track", "{{n}} 公里": "{{n}} km", "{{n}} 米": "{{n}} m", "{{n}} 公里/小时": "{{n}} km/h", "卫星时间": "Satellite time", "卫星时间 {{time}}": "Satellite time {{time}}",
+  "{{n}} 个定位点，范围 {{across}}": "{{n}} positions, {{across}} across", "记录仪自报的行进路线，上北": "The way the recorder claims to have gone, north up", "位置由记录仪自报，未经核实。": "Positions are the recorder's own claim, not verified.",
+  "来自随附文件": "From the sidecar", "另有 {{n}} 个不合理的定位点没有画出。": "{{n}} implausible positions are not drawn.", "选段对齐到关键帧 {{at}}": "The range keeps to the keyframe at {{at}}",
+  "上一关键帧": "Keyframe before", "下一关键帧": "Next keyframe", "已排队，轮到时开始生成": "Queued; it starts when its turn comes", "正在生成": "Being made", "生成没有成功，可以再试": "It could not be made; try again",
+  "上次生成的已被清理，可以重新生成。": "The last one was cleared away; it can be made anew.", "预览，非原件": "Preview, not the original", "生成预览": "Make a preview", "画面总览": "Contact sheet", "画面总览（预览，非原件）": "Contact sheet (preview, not the original)",
+  "由平台从原件转换而来，只供查看；取证、校验、出示以原件为准。查看预览也记入保管链。": "Converted from the original by the platform, for looking at only; the original counts. Viewing a preview goes into the custody log too.",
+  "从当前画面起生成": "Make it from here on", "从当前画面起重新生成": "Make it anew from here on",
+
+  // file names
+  "文件名规则": "File name rules", "名称自称的内容；没有规则认识的名称照样入库": "What names claim; a name that no rule knows is ingested all the same", "文件名，每行一个（最多 500 个）": "File names, one a line (500 at most)",
+  "试用的规则（TOML，不填即用正在使用的规则；只试读，不保存）": "Rules to try (TOML; empty for the ones in use; nothing is kept)", "试读": "Try", "试读结果": "What was understood", "没有文件名": "No file names", "文件名": "File name",
+  "规则": "Rule", "人员编号": "Officer's number", "开始时间": "Start", "序号": "Number", "编号系列": "Counted in", "不认识，照样入库": "Unknown; ingested all the same", "名称自称的记录仪": "Recorder by the name", "名称自称的人员": "Officer by the name",
   // sign-in
   "执证 · 乡镇执法证据平台": "Zhizheng · evidence of township law enforcement", "影像一入站，指纹先入册；封存之后，谁也改不了一个字节。": "Docked footage is in the log by its fingerprint first; once sealed, nobody changes a byte.",
   "谁看过、谁导出、用于哪个案件，每一步都有册页。": "Who saw it, who exported it, for which case: every step is a leaf of the log.", "证据包离线可验，不必相信本平台。": "A bundle is verified offline, without trusting this platform.",

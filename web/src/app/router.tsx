@@ -107,6 +107,7 @@ const devices = createRoute({
 const deviceOne = createRoute({ getParentRoute: () => inside, path: "/devices/$id", component: lazyRouteComponent(() => import("../pages/device-one"), "DevicePage") });
 const docks = createRoute({ getParentRoute: () => inside, path: "/docks", component: lazyRouteComponent(() => import("../pages/docks"), "Docks") });
 const dockOne = createRoute({ getParentRoute: () => inside, path: "/docks/$id", component: lazyRouteComponent(() => import("../pages/docks"), "DockPage") });
+const namePatterns = createRoute({ getParentRoute: () => inside, path: "/name-patterns", component: lazyRouteComponent(() => import("../pages/name-patterns"), "NamePatterns") });
 const deadLetters = createRoute({ getParentRoute: () => inside, path: "/dead-letters", component: lazyRouteComponent(() => import("../pages/dead-letters"), "DeadLetters") });
 
 const budget = createRoute({
@@ -139,7 +140,7 @@ const log = createRoute({
 
 const auditOne = createRoute({ getParentRoute: () => inside, path: "/log/audits/$id", component: lazyRouteComponent(() => import("../pages/audit-one"), "AuditPage") });
 
-const tree = root.addChildren([signIn, password, inside.addChildren([home, evidence, evidenceOne, retention, cases, caseNew, caseOne, devices, deviceOne, docks, dockOne, deadLetters, budget, budgetTown, officers, powers, townships, log, auditOne])]);
+const tree = root.addChildren([signIn, password, inside.addChildren([home, evidence, evidenceOne, retention, cases, caseNew, caseOne, devices, deviceOne, docks, dockOne, deadLetters, namePatterns, budget, budgetTown, officers, powers, townships, log, auditOne])]);
 
 export const makeRouter = (queries: QueryClient) => createRouter({
   routeTree: tree, context: { queries }, defaultPreload: "intent", defaultPreloadStaleTime: 0, scrollRestoration: true, defaultNotFoundComponent: NotFound,

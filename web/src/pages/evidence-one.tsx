@@ -13,6 +13,8 @@ import { activityWords } from "./docks";
 import { useTitle } from "../lib/title";
 import { parseMarks, writeMarks } from "../player/keys";
 import { Player } from "../player/Player";
+import { Preview } from "../player/Preview";
+import { TrackView } from "../player/TrackView";
 import { CopyLink, Empty, EvidenceStatus, HoldState, LeafLink, Loaded, ProblemView, Verdict } from "../ui/parts";
 import { CompletenessFacts } from "./chain";
 import { Custody } from "./custody";
@@ -43,6 +45,8 @@ function Page({ e }: { e: Evidence }) {
   const [ask, setAsk] = useState<"hold" | "lift" | "restrict" | "open">();
   const m = e.media;
   const media = [duration(m.duration_ms) !== "—" ? duration(m.duration_ms) : "", m.height ? `${m.width}×${m.height}` : "", m.frame_rate ? `${Math.round(m.frame_rate * 100) / 100} fps` : "", m.video_codec?.toUpperCase(), bytes(e.size)].filter(Boolean).join(" · ");
+  const convertible = !!m.video_codec && m.verdict !== "encrypted" || m.verdict === "unknown";
+  const player = (copy?: string) => <Player e={e} copy={copy} start={started} marks={marks} onMarks={(x) => place({ m: writeMarks(x) })} onPause={(at) => place({ t: at > 0 ? Math.round(at * 1000) / 1000 : undefined })} onVerify={() => digests.current?.verify()} />;
   return (
     <>
       <div className="head">
@@ -64,9 +68,9 @@ function Page({ e }: { e: Evidence }) {
       {e.status === "damaged" && <Damaged e={e} />}
       <div className="pl">
         <div className="left">
-          {e.status === "sealed" && m.playable
-            ? <Player e={e} start={started} marks={marks} onMarks={(x) => place({ m: writeMarks(x) })} onPause={(at) => place({ t: at > 0 ? Math.round(at * 1000) / 1000 : undefined })} onVerify={() => digests.current?.verify()} />
-            : e.status === "deleted" ? <Gone id={e.id} /> : <NotPlayable e={e} />}
+          {e.status === "sealed" && m.playable ? player() : (e.status === "deleted" ? <Gone id={e.id} /> : <NotPlayable e={e} />)}
+          {e.status === "sealed" && !m.playable && m.verdict && (convertible ? <Preview id={e.id} play={player} /> : null)}
+          {e.status === "sealed" && !m.playable && !convertible && <TrackView id={e.id} />}
         </div>
         <div className="right">
           <Digests e={e} ref={digests} />
@@ -151,6 +155,9 @@ function Links({ e }: { e: Evidence }) {
       <dt>{t("录制")}</dt><dd>{dateTime(e.recorded_at)}</dd>
       {e.media.name_time && dateTime(e.media.name_time) !== dateTime(e.recorded_at) && <><dt>{t("文件名时间")}</dt><dd>{dateTime(e.media.name_time)}</dd></>}
       {e.media.position && <><dt>{t("影像自报位置")}</dt><dd className="mono">{e.media.position.lat.toFixed(5)}, {e.media.position.lon.toFixed(5)}</dd></>}
+      {e.media.name_recorder && <><dt>{t("名称自称的记录仪")}</dt><dd className="mono">{e.media.name_recorder}</dd></>}
+      {e.media.name_officer && <><dt>{t("名称自称的人员")}</dt><dd className="mono">{e.media.name_officer}</dd></>}
+      {e.media.gps_time && <><dt>{t("卫星时间")}</dt><dd>{dateTime(e.media.gps_time)}</dd></>}
       {e.media.device && <><dt>{t("影像自报设备")}</dt><dd>{e.media.device}</dd></>}
       <dt>{t("指纹入册")}</dt><dd>{dateTime(e.registered_at)}</dd>
       <dt>{t("封存")}</dt><dd>{dateTime(e.sealed_at)}</dd>

@@ -1,17 +1,21 @@
 // The video with our own controls. Nothing is fetched before the first play or seek: only then is it a view, and logged as one.
 import { BackwardOutlined, CameraOutlined, CaretRightOutlined, FullscreenOutlined, MutedOutlined, PauseOutlined, QuestionCircleOutlined, SoundOutlined, StepBackwardOutlined, StepForwardOutlined, TagOutlined } from "@ant-design/icons";
 import { App, Button, Modal, Select, Tooltip } from "antd";
-import { useCallback, useEffect, useRef, useState, type ReactNode } from "react";
+import { useQuery } from "@tanstack/react-query";
+import { useCallback, useEffect, useMemo, useRef, useState, type ReactNode } from "react";
 import { useTranslation } from "react-i18next";
-import type { Evidence } from "../api/client";
+import { client, unwrap, type Evidence } from "../api/client";
 import { clock } from "../lib/format";
 import { inert } from "../lib/keys";
-import { actOf, frameAt, frameTime, nextRate, playerKeys, type PlayerAct } from "./keys";
+import { frameClock } from "./frames";
+import { actOf, nextRate, playerKeys, type PlayerAct } from "./keys";
+import { ContactSheet } from "./Preview";
 import { Timeline } from "./Timeline";
+import { TrackView } from "./TrackView";
 
-type Props = { e: Evidence; start?: number; marks: number[]; onMarks: (m: number[]) => void; onPause: (t: number) => void; onVerify: () => void };
+type Props = { e: Evidence; start?: number; marks: number[]; onMarks: (m: number[]) => void; onPause: (t: number) => void; onVerify: () => void; /** a copy to be played in the original's place */ copy?: string };
 
-export function Player({ e, start, marks, onMarks, onPause, onVerify }: Props) {
+export function Player({ e, start, marks, onMarks, onPause, onVerify, copy }: Props) {
   const { t } = useTranslation();
   const { message } = App.useApp();
   const video = useRef<HTMLVideoElement>(null);
@@ -28,6 +32,11 @@ export function Player({ e, start, marks, onMarks, onPause, onVerify }: Props) {
   const [confirmed, setConfirmed] = useState<number>();
   const [range, setRange] = useState<{ in?: number; out?: number }>({});
   const fps = e.media.frame_rate && e.media.frame_rate > 0 ? e.media.frame_rate : 25;
+  const frames = useQuery({
+    queryKey: ["frames", e.id], enabled: !copy, staleTime: 300_000, retry: false,
+    queryFn: ({ signal }) => unwrap(client.GET("/api/v1/evidence/{id}/frames", { params: { path: { id: e.id } }, signal })),
+  });
+  const ticking = useMemo(() => frameClock(frames.data, fps), [frames.data, fps]);
 
   const begin = useCallback(() => {
     const v = video.current;
@@ -48,12 +57,12 @@ export function Player({ e, start, marks, onMarks, onPause, onVerify }: Props) {
     v.currentTime = at;
     // The frame that is really on the screen says which one it is. One that was on its way before the seek may come first.
     const look = () => v.requestVideoFrameCallback((_, m) => {
-      const n = frameAt(m.mediaTime + 1e-3, fps);
+      const n = ticking.at(m.mediaTime + 2e-3);
       setConfirmed(n);
-      if (v.paused && n !== frameAt(v.currentTime, fps)) look();
+      if (v.paused && n !== ticking.at(v.currentTime)) look();
     });
     if ("requestVideoFrameCallback" in v) look();
-  }, [begin, fps, length]);
+  }, [begin, length, ticking]);
   const play = useCallback(() => {
     const v = video.current;
     if (!v) return;
@@ -88,16 +97,24 @@ export function Player({ e, start, marks, onMarks, onPause, onVerify }: Props) {
     }, "image/png");
   }, [e.id, message, t]);
 
+  // A clip can only be cut out unchanged between keyframes: the choice keeps to them, and says so.
+  const snapped = useCallback((key: number | undefined, here: number) => {
+    if (key === undefined || Math.abs(key - here) < 1e-3) return here;
+    void message.info(t("选段对齐到关键帧 {{at}}", { at: clock(key) }));
+    return key;
+  }, [message, t]);
   const act = useCallback((a: PlayerAct) => {
     const v = video.current;
     if (!v) return;
     const here = v.readyState === 0 ? (wanted.current ?? 0) : v.currentTime;
-    const n = frameAt(here, fps);
+    const n = ticking.at(here);
     switch (a) {
       case "play": if (v.paused) play(); else v.pause(); break;
       case "pause": v.pause(); speed(1); break;
-      case "frameBack": v.pause(); seek(frameTime(Math.max(0, n - 1), fps)); break;
-      case "frameOn": v.pause(); seek(frameTime(n + 1, fps)); break;
+      case "frameBack": v.pause(); seek(ticking.middle(Math.max(0, n - 1))); break;
+      case "frameOn": v.pause(); seek(ticking.middle(n + 1)); break;
+      case "keyBack": { const k = ticking.keyBefore(here - 0.2); if (k !== undefined) { v.pause(); seek(ticking.middle(ticking.at(k + 1e-3))); } break; }
+      case "keyOn": { const k = ticking.keyAfter(here); if (k !== undefined) { v.pause(); seek(ticking.middle(ticking.at(k + 1e-3))); } break; }
       case "back1": seek(here - 1); break;
       case "on1": seek(here + 1); break;
       case "back10": seek(here - 10); break;
@@ -106,8 +123,8 @@ export function Player({ e, start, marks, onMarks, onPause, onVerify }: Props) {
       case "end": seek(Math.max(0, length - 1 / fps)); break;
       case "faster": if (v.paused) play(); else speed(nextRate(rate, true) ?? rate); break;
       case "slower": { const r = nextRate(rate, false); if (r === undefined) seek(here - 1); else speed(r); break; }
-      case "in": setRange((r) => ({ in: here, out: r.out !== undefined && r.out > here ? r.out : undefined })); break;
-      case "out": setRange((r) => ({ in: r.in !== undefined && r.in < here ? r.in : undefined, out: here })); break;
+      case "in": { const at = snapped(ticking.keyBefore(here), here); setRange((r) => ({ in: at, out: r.out !== undefined && r.out > at ? r.out : undefined })); break; }
+      case "out": { const at = snapped(ticking.keyAfter(here), here); setRange((r) => ({ in: r.in !== undefined && r.in < at ? r.in : undefined, out: at })); break; }
       case "clear": setRange({}); break;
       case "mark": onMarks([...marks, here]); break;
       case "prevMark": { const m = [...marks].reverse().find((x) => x < here - 0.05); if (m !== undefined) seek(m); break; }
@@ -118,7 +135,7 @@ export function Player({ e, start, marks, onMarks, onPause, onVerify }: Props) {
       case "help": setHelp(true); break;
       case "full": if (document.fullscreenElement) void document.exitFullscreen(); else void box.current?.requestFullscreen().catch(() => message.info(t("浏览器不允许全屏"))); break;
     }
-  }, [fps, length, marks, message, onMarks, onVerify, play, rate, seek, snapshot, speed, t]);
+  }, [fps, length, marks, message, onMarks, onVerify, play, rate, seek, snapped, snapshot, speed, t, ticking]);
 
   useEffect(() => {
     const on = (ev: KeyboardEvent) => {
@@ -164,7 +181,7 @@ export function Player({ e, start, marks, onMarks, onPause, onVerify }: Props) {
     // a busy machine may drop the callback of seek(); the frame itself knows its time
     if ("VideoFrame" in globalThis && v.videoWidth > 0 && v.readyState >= v.HAVE_CURRENT_DATA) {
       const f = new VideoFrame(v);
-      setConfirmed(frameAt(f.timestamp / 1e6 + 1e-3, fps));
+      setConfirmed(ticking.at(f.timestamp / 1e6 + 2e-3));
       f.close();
     }
   };
@@ -176,12 +193,13 @@ export function Player({ e, start, marks, onMarks, onPause, onVerify }: Props) {
   return (
     <div ref={box} className="player">
       <div className="screen" onClick={() => act("play")}>
-        <video ref={video} src={`/api/v1/evidence/${encodeURIComponent(e.id)}/content`} poster={e.has_poster ? `/api/v1/evidence/${encodeURIComponent(e.id)}/poster` : undefined}
+        <video ref={video} src={copy ?? `/api/v1/evidence/${encodeURIComponent(e.id)}/content`} poster={e.has_poster ? `/api/v1/evidence/${encodeURIComponent(e.id)}/poster` : undefined}
           preload="none" playsInline muted={muted} tabIndex={-1} aria-label={t("影像 {{name}}", { name: e.file_name })} onLoadedMetadata={onMeta} onPlay={() => { setPlaying(true); setConfirmed(undefined); }}
           onPause={() => { setPlaying(false); const at = video.current?.currentTime ?? 0; setNow(at); onPause(at); }}
           onSeeked={onSeeked}
           onError={() => setFailed(video.current?.error?.code === 2 ? t("读取中断：服务器没有给出影像内容。") : t("浏览器不能播放这个文件（{{codec}}）。", { codec: [e.media.container, e.media.video_codec].filter(Boolean).join(" ") || e.content_type }))} />
         {!begun && !failed && <button type="button" className="bigplay" aria-label={t("播放；查看将记入保管链")} onClick={(ev) => { ev.stopPropagation(); play(); }}><CaretRightOutlined /><span>{t("播放（查看记入保管链）")}</span></button>}
+        {copy && <span className="copymark">{t("预览，非原件")}</span>}
         {failed && <div className="cannot" role="alert"><b>{failed}</b><span>{t("原件没有问题时，可下载后用专用播放器打开；摘要见右侧。")}</span></div>}
       </div>
       <div className="controls">
@@ -190,7 +208,7 @@ export function Player({ e, start, marks, onMarks, onPause, onVerify }: Props) {
         {button("frameOn", <StepForwardOutlined />)}
         {button("back10", <BackwardOutlined />)}
         <span className="mono time"><b>{clock(now)}</b> / {clock(length).slice(0, 8)}</span>
-        <span className="sub">{t("帧 {{n}}", { n: frameAt(now, fps).toLocaleString("zh-CN") })}{confirmed !== undefined && confirmed === frameAt(now, fps) ? ` ${t("已确认")}` : ""}</span>
+        <span className="sub">{t("帧 {{n}}", { n: ticking.at(now).toLocaleString("zh-CN") })}{confirmed !== undefined && confirmed === ticking.at(now) ? ` ${t("已确认")}` : ""}</span>
         <span className="grow" />
         <Select aria-label={t("播放速度")} value={rate} onChange={speed} style={{ width: 80 }} options={[0.25, 0.5, 1, 1.5, 2, 4, 8].map((r) => ({ value: r, label: `${r}×` }))} />
         {button("snapshot", <CameraOutlined />)}
@@ -200,6 +218,8 @@ export function Player({ e, start, marks, onMarks, onPause, onVerify }: Props) {
         {button("help", <QuestionCircleOutlined />)}
       </div>
       <Timeline length={length} now={now} range={range} marks={marks} start={e.recorded_at} onSeek={seek} onRemoveMark={(m) => onMarks(marks.filter((x) => x !== m))} onClear={() => setRange({})} />
+      <TrackView id={e.id} now={now} onSeek={seek} />
+      <ContactSheet id={e.id} now={() => now} />
       <Modal open={help} onCancel={() => setHelp(false)} footer={null} title={t("按键说明")} width={560}>
         <div className="keys">{playerKeys.map((k) => <div key={k.act} className="row"><span className="kbd">{t(k.show)}</span><span>{t(k.says)}</span></div>)}<div className="row"><span className="kbd">/</span><span>{t("搜索")}</span></div></div>
       </Modal>

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { actOf, frameAt, frameTime, nextRate, parseMarks, playerKeys, writeMarks } from "./keys";
+import { frameAt, frameTime } from "./frames";
+import { actOf, nextRate, parseMarks, playerKeys, writeMarks } from "./keys";
 
 const key = (k: string, shiftKey = false) => actOf({ key: k, shiftKey });
 

@@ -1,11 +1,13 @@
 // The player's keys: one list makes both the keyboard and its help.
 export type PlayerKey = { keys: string[]; shift?: boolean; show: string; says: string; act: PlayerAct };
-export type PlayerAct = "play" | "frameBack" | "frameOn" | "back1" | "on1" | "back10" | "on10" | "slower" | "pause" | "faster" | "in" | "out" | "clear" | "mark" | "prevMark" | "nextMark" | "snapshot" | "verify" | "full" | "mute" | "help" | "start" | "end";
+export type PlayerAct = "play" | "frameBack" | "frameOn" | "keyBack" | "keyOn" | "back1" | "on1" | "back10" | "on10" | "slower" | "pause" | "faster" | "in" | "out" | "clear" | "mark" | "prevMark" | "nextMark" | "snapshot" | "verify" | "full" | "mute" | "help" | "start" | "end";
 
 export const playerKeys: PlayerKey[] = [
   { keys: [" "], show: "空格", says: "播放 / 暂停", act: "play" },
   { keys: [",", "，"], show: ",", says: "上一帧", act: "frameBack" },
   { keys: [".", "。"], show: ".", says: "下一帧", act: "frameOn" },
+  { keys: ["<", "《"], show: "<", says: "上一关键帧", act: "keyBack" },
+  { keys: [">", "》"], show: ">", says: "下一关键帧", act: "keyOn" },
   { keys: ["ArrowLeft"], show: "←", says: "后退 1 秒", act: "back1" },
   { keys: ["ArrowRight"], show: "→", says: "前进 1 秒", act: "on1" },
   { keys: ["ArrowLeft"], shift: true, show: "Shift+←", says: "后退 10 秒", act: "back10" },
@@ -39,14 +41,6 @@ const rates = [0.25, 0.5, 1, 1.5, 2, 4, 8];
 export function nextRate(now: number, up: boolean): number | undefined {
   if (up) return rates.find((r) => r > now + 1e-6) ?? rates[rates.length - 1];
   return [...rates].reverse().find((r) => r < now - 1e-6);
-}
-
-/** A frame's middle, so that rounding never shows its neighbour. */
-export function frameTime(n: number, fps: number): number {
-  return (n + 0.5) / fps;
-}
-export function frameAt(t: number, fps: number): number {
-  return Math.max(0, Math.floor(t * fps + 1e-6));
 }
 
 /** Markers in the address: seconds with three decimals, in order, at most 50. */

@@ -11,9 +11,14 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+
+	"zhizheng/ingest/media"
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "probe-media" {
+		os.Exit(media.ProbeMain(os.Args[2:]))
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
 	stop()
@@ -30,9 +35,12 @@ func run(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == "log-writers" { // a server's share of appending, told what to do on its standard input
 		return logWriterProcess(ctx, args[1:])
 	}
+	if len(args) > 1 && args[0] == "media-facts" {
+		return mediaFacts(ctx, args[1])
+	}
 	only := ""
 	if len(args) > 0 {
-		only = args[0] // "docking", "audit", "log", or one of the log's: "log:append"
+		only = args[0] // "docking", "audit", "media", "log", or one of the log's: "log:append"
 	}
 	fmt.Println(machine())
 	fmt.Println("name\tvalue\tunit\ttarget\tresult")
@@ -43,6 +51,11 @@ func run(ctx context.Context, args []string) error {
 	}
 	if only == "" || only == "audit" {
 		if err := auditFigures(ctx); err != nil {
+			return err
+		}
+	}
+	if only == "" || only == "media" {
+		if err := mediaFigures(ctx); err != nil {
 			return err
 		}
 	}
