@@ -714,6 +714,23 @@ type DeviceCounts struct {
 	Total int `json:"total"`
 }
 
+// DeviceIdentity defines model for DeviceIdentity.
+type DeviceIdentity struct {
+	// Broker mqtts://host:port, where it is known
+	Broker *string `json:"broker,omitempty"`
+
+	// Ca What the device trusts, PEM
+	Ca string `json:"ca"`
+
+	// Certificate PEM
+	Certificate string `json:"certificate"`
+
+	// Device The device's id: its common name, client id and user name
+	Device     string    `json:"device"`
+	ExpiresAt  time.Time `json:"expires_at"`
+	RenewAfter time.Time `json:"renew_after"`
+}
+
 // DeviceKind defines model for DeviceKind.
 type DeviceKind string
 
@@ -776,6 +793,22 @@ type DeviceStateResults struct {
 // DeviceStates defines model for DeviceStates.
 type DeviceStates struct {
 	States [][]byte `json:"states"`
+}
+
+// EnrolDevice defines model for EnrolDevice.
+type EnrolDevice struct {
+	// Code Hyphens, spaces and case don't matter
+	Code string `json:"code"`
+
+	// Csr PKCS #10, PEM; ECDSA, Ed25519 or RSA of 2048 bits. Its subject is ignored
+	Csr string `json:"csr"`
+}
+
+// EnrolmentCode defines model for EnrolmentCode.
+type EnrolmentCode struct {
+	// Code XXXX-XXXX-XXXX
+	Code      string    `json:"code"`
+	ExpiresAt time.Time `json:"expires_at"`
 }
 
 // Evidence defines model for Evidence.
@@ -1249,6 +1282,11 @@ type Reason struct {
 	Reason string `json:"reason"`
 }
 
+// RenewDevice defines model for RenewDevice.
+type RenewDevice struct {
+	Csr string `json:"csr"`
+}
+
 // SealResult defines model for SealResult.
 type SealResult struct {
 	EvidenceID string           `json:"evidence_id"`
@@ -1612,6 +1650,15 @@ type SubmitDeviceStatesJSONRequestBody = DeviceStates
 // ExplainGapJSONRequestBody defines body for ExplainGap for application/json ContentType.
 type ExplainGapJSONRequestBody = ExplainGap
 
+// RevokeDeviceJSONRequestBody defines body for RevokeDevice for application/json ContentType.
+type RevokeDeviceJSONRequestBody = Reason
+
+// EnrolDeviceJSONRequestBody defines body for EnrolDevice for application/json ContentType.
+type EnrolDeviceJSONRequestBody = EnrolDevice
+
+// RenewDeviceJSONRequestBody defines body for RenewDevice for application/json ContentType.
+type RenewDeviceJSONRequestBody = RenewDevice
+
 // SetHoldJSONRequestBody defines body for SetHold for application/json ContentType.
 type SetHoldJSONRequestBody = Reason
 
@@ -1713,6 +1760,18 @@ type ServerInterface interface {
 	// ExplainGap Give a gap its reason; a leaf of the log
 	// (POST /api/v1/devices/{id}/chain/gaps)
 	ExplainGap(c *gin.Context, id string)
+	// MakeEnrolmentCode A code that is typed into the device once, for its certificate; the one before ends
+	// (POST /api/v1/devices/{id}/enrolment-code)
+	MakeEnrolmentCode(c *gin.Context, id ID)
+	// RevokeDevice End certificates, token and code of the device, and its connection; leaves of the log
+	// (POST /api/v1/devices/{id}/revoke)
+	RevokeDevice(c *gin.Context, id ID)
+	// EnrolDevice A device's first certificate, for the key that signed the request; failures are limited by address
+	// (POST /api/v1/enrol)
+	EnrolDevice(c *gin.Context)
+	// RenewDevice The next certificate of a key that has a valid one; the request signed by that key is the proof
+	// (POST /api/v1/enrol/renew)
+	RenewDevice(c *gin.Context)
 	// ListEvidence Evidence records, newest recording first
 	// (GET /api/v1/evidence)
 	ListEvidence(c *gin.Context, params ListEvidenceParams)
@@ -2445,6 +2504,82 @@ func (siw *ServerInterfaceWrapper) ExplainGap(c *gin.Context) {
 	}
 
 	siw.Handler.ExplainGap(c, id)
+}
+
+// MakeEnrolmentCode operation middleware
+func (siw *ServerInterfaceWrapper) MakeEnrolmentCode(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.MakeEnrolmentCode(c, id)
+}
+
+// RevokeDevice operation middleware
+func (siw *ServerInterfaceWrapper) RevokeDevice(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RevokeDevice(c, id)
+}
+
+// EnrolDevice operation middleware
+func (siw *ServerInterfaceWrapper) EnrolDevice(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.EnrolDevice(c)
+}
+
+// RenewDevice operation middleware
+func (siw *ServerInterfaceWrapper) RenewDevice(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RenewDevice(c)
 }
 
 // ListEvidence operation middleware
@@ -3365,6 +3500,10 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/v1/devices/:id", wrapper.GetDevice)
 	router.GET(options.BaseURL+"/api/v1/devices/:id/chain", wrapper.GetDeviceChain)
 	router.POST(options.BaseURL+"/api/v1/devices/:id/chain/gaps", wrapper.ExplainGap)
+	router.POST(options.BaseURL+"/api/v1/devices/:id/enrolment-code", wrapper.MakeEnrolmentCode)
+	router.POST(options.BaseURL+"/api/v1/devices/:id/revoke", wrapper.RevokeDevice)
+	router.POST(options.BaseURL+"/api/v1/enrol", wrapper.EnrolDevice)
+	router.POST(options.BaseURL+"/api/v1/enrol/renew", wrapper.RenewDevice)
 	router.GET(options.BaseURL+"/api/v1/dead-letters", wrapper.ListDeadLetters)
 	router.GET(options.BaseURL+"/api/v1/budget/accounts", wrapper.ListAccounts)
 	router.GET(options.BaseURL+"/api/v1/budget/years/:year", wrapper.ListBudgetYears)
@@ -4178,6 +4317,157 @@ type ExplainGapdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ExplainGapdefaultApplicationProblemPlusJSONResponse) VisitExplainGapResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type MakeEnrolmentCodeRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type MakeEnrolmentCodeResponseObject interface {
+	VisitMakeEnrolmentCodeResponse(w http.ResponseWriter) error
+}
+
+type MakeEnrolmentCode201JSONResponse EnrolmentCode
+
+func (response MakeEnrolmentCode201JSONResponse) VisitMakeEnrolmentCodeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type MakeEnrolmentCodedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response MakeEnrolmentCodedefaultApplicationProblemPlusJSONResponse) VisitMakeEnrolmentCodeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RevokeDeviceRequestObject struct {
+	ID   ID `json:"id"`
+	Body *RevokeDeviceJSONRequestBody
+}
+
+type RevokeDeviceResponseObject interface {
+	VisitRevokeDeviceResponse(w http.ResponseWriter) error
+}
+
+type RevokeDevice204Response struct {
+}
+
+func (response RevokeDevice204Response) VisitRevokeDeviceResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RevokeDevicedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RevokeDevicedefaultApplicationProblemPlusJSONResponse) VisitRevokeDeviceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EnrolDeviceRequestObject struct {
+	Body *EnrolDeviceJSONRequestBody
+}
+
+type EnrolDeviceResponseObject interface {
+	VisitEnrolDeviceResponse(w http.ResponseWriter) error
+}
+
+type EnrolDevice200JSONResponse DeviceIdentity
+
+func (response EnrolDevice200JSONResponse) VisitEnrolDeviceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EnrolDevicedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response EnrolDevicedefaultApplicationProblemPlusJSONResponse) VisitEnrolDeviceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewDeviceRequestObject struct {
+	Body *RenewDeviceJSONRequestBody
+}
+
+type RenewDeviceResponseObject interface {
+	VisitRenewDeviceResponse(w http.ResponseWriter) error
+}
+
+type RenewDevice200JSONResponse DeviceIdentity
+
+func (response RenewDevice200JSONResponse) VisitRenewDeviceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewDevicedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RenewDevicedefaultApplicationProblemPlusJSONResponse) VisitRenewDeviceResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5527,6 +5817,18 @@ type StrictServerInterface interface {
 	// ExplainGap Give a gap its reason; a leaf of the log
 	// (POST /api/v1/devices/{id}/chain/gaps)
 	ExplainGap(ctx context.Context, request ExplainGapRequestObject) (ExplainGapResponseObject, error)
+	// MakeEnrolmentCode A code that is typed into the device once, for its certificate; the one before ends
+	// (POST /api/v1/devices/{id}/enrolment-code)
+	MakeEnrolmentCode(ctx context.Context, request MakeEnrolmentCodeRequestObject) (MakeEnrolmentCodeResponseObject, error)
+	// RevokeDevice End certificates, token and code of the device, and its connection; leaves of the log
+	// (POST /api/v1/devices/{id}/revoke)
+	RevokeDevice(ctx context.Context, request RevokeDeviceRequestObject) (RevokeDeviceResponseObject, error)
+	// EnrolDevice A device's first certificate, for the key that signed the request; failures are limited by address
+	// (POST /api/v1/enrol)
+	EnrolDevice(ctx context.Context, request EnrolDeviceRequestObject) (EnrolDeviceResponseObject, error)
+	// RenewDevice The next certificate of a key that has a valid one; the request signed by that key is the proof
+	// (POST /api/v1/enrol/renew)
+	RenewDevice(ctx context.Context, request RenewDeviceRequestObject) (RenewDeviceResponseObject, error)
 	// ListEvidence Evidence records, newest recording first
 	// (GET /api/v1/evidence)
 	ListEvidence(ctx context.Context, request ListEvidenceRequestObject) (ListEvidenceResponseObject, error)
@@ -6336,6 +6638,160 @@ func (sh *strictHandler) ExplainGap(ctx *gin.Context, id string) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ExplainGapResponseObject); ok {
 		if err := validResponse.VisitExplainGapResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// MakeEnrolmentCode operation middleware
+func (sh *strictHandler) MakeEnrolmentCode(ctx *gin.Context, id ID) {
+	var request MakeEnrolmentCodeRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.MakeEnrolmentCode(ctx, request.(MakeEnrolmentCodeRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "MakeEnrolmentCode")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(MakeEnrolmentCodeResponseObject); ok {
+		if err := validResponse.VisitMakeEnrolmentCodeResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RevokeDevice operation middleware
+func (sh *strictHandler) RevokeDevice(ctx *gin.Context, id ID) {
+	var request RevokeDeviceRequestObject
+
+	request.ID = id
+
+	var body RevokeDeviceJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RevokeDevice(ctx, request.(RevokeDeviceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RevokeDevice")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RevokeDeviceResponseObject); ok {
+		if err := validResponse.VisitRevokeDeviceResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// EnrolDevice operation middleware
+func (sh *strictHandler) EnrolDevice(ctx *gin.Context) {
+	var request EnrolDeviceRequestObject
+
+	var body EnrolDeviceJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.EnrolDevice(ctx, request.(EnrolDeviceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "EnrolDevice")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(EnrolDeviceResponseObject); ok {
+		if err := validResponse.VisitEnrolDeviceResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RenewDevice operation middleware
+func (sh *strictHandler) RenewDevice(ctx *gin.Context) {
+	var request RenewDeviceRequestObject
+
+	var body RenewDeviceJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RenewDevice(ctx, request.(RenewDeviceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RenewDevice")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RenewDeviceResponseObject); ok {
+		if err := validResponse.VisitRenewDeviceResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

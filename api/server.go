@@ -39,7 +39,8 @@ type Deps struct {
 	Devices   *devices.Service
 	Budget    *budget.Service
 
-	Console       fs.FS // the built console; index.html answers every page address
+	Broker        string // what devices are told to connect to, "" if that is not known
+	Console       fs.FS  // the built console; index.html answers every page address
 	Version       string
 	Demo          bool
 	SecureCookies bool

@@ -157,6 +157,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { s.runPresence(ctx); return nil })
 	g.Go(func() error { s.runLive(ctx); return nil })
 	g.Go(func() error { s.runSweep(ctx); return nil })
+	g.Go(func() error { s.runWatch(ctx); return nil })
 	err := g.Wait()
 	for _, q := range s.queues {
 		q.close()

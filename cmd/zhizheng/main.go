@@ -26,6 +26,7 @@ type cli struct {
 	Signer  signerCmd        `cmd:"" help:"签名进程：供多台服务器共用（--dir --socket），以及查看、更换、停用密钥（show、rotate、retire）。"`
 	Stamp   stampCmd         `cmd:"" help:"可信时间戳：写出请求、导入带回的时间戳。"`
 	User    userCmd          `cmd:"" help:"账号：建立、一次性登录链接。"`
+	Device  deviceCmd        `cmd:"" help:"设备：登记码、吊销。"`
 	Witness witnessCmd       `cmd:"" help:"见证：运行见证方，或为没有网络的见证方传递文件。"`
 	Version kong.VersionFlag `help:"打印版本。" short:"V"`
 }

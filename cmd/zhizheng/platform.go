@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -27,6 +28,7 @@ import (
 	"zhizheng/ingest"
 	"zhizheng/ingest/manifest"
 	"zhizheng/ingest/media"
+	"zhizheng/internal/ca"
 	"zhizheng/internal/embedded"
 	"zhizheng/internal/id"
 	"zhizheng/internal/pg"
@@ -94,7 +96,11 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	}
 	pl.evidence = evidence.NewKeeper(pl.pool, pl.log, svc.store, nil)
 	pl.authority = authority.New(pl.pool, pl.log, authority.Options{Secure: c.secure(), Logger: logger})
-	pl.devices = devices.New(pl.pool, devices.Options{Logger: logger})
+	authorityOfDevices, err := ca.Open(c.Data)
+	if err != nil {
+		return nil, err
+	}
+	pl.devices = devices.New(pl.pool, devices.Options{Logger: logger, Log: pl.log, CA: authorityOfDevices, CRL: filepath.Join(c.Data, "mqtt", "crl.pem")})
 	pl.budget = budget.New(pl.pool, pl.log, pl.devices, nil)
 	workers := river.NewWorkers()
 	river.AddWorker(workers, cases.NewHoldWorker(pl.evidence))
@@ -139,7 +145,19 @@ func (c *serveCmd) openMessages(ctx context.Context, pl *platform, logger *slog.
 	}
 	pl.broker, err = embedded.StartBroker(ctx, embedded.BrokerOptions{Dir: c.Data, Listen: c.MQTTListen, Log: logger, Authenticate: pl.devices.Authenticate,
 		May: devices.May, Publish: pl.devices.TakeDirect, Online: pl.devices.Online, Offline: pl.devices.Offline})
-	return addressHint(err, c.MQTTListen, "--mqtt-listen")
+	if err != nil {
+		return addressHint(err, c.MQTTListen, "--mqtt-listen")
+	}
+	pl.devices.Attach(pl.broker)
+	return nil
+}
+
+// brokerFor is what devices are told to connect to.
+func (c *serveCmd) brokerFor(pl *platform) string {
+	if c.MQTTPublic == "" && pl.broker != nil {
+		return pl.broker.URL()
+	}
+	return c.MQTTPublic
 }
 
 // noteProbe logs what the store was seen to do, once a start.

@@ -41,6 +41,7 @@ import (
 	"zhizheng/ingest"
 	"zhizheng/ingest/manifest"
 	"zhizheng/internal/blob"
+	"zhizheng/internal/ca"
 	"zhizheng/internal/pg"
 	"zhizheng/internal/testenv"
 )
@@ -119,7 +120,9 @@ func newCounty(t testing.TB, log func(*evlog.Options), before func(*evlog.Log), 
 	quiet := slog.New(slog.DiscardHandler)
 	c.Auth = authority.New(c.Pool, c.Log, authority.Options{})
 	c.Keeper = evidence.NewKeeper(c.Pool, c.Log, c.Store, nil)
-	c.Devices = devices.New(c.Pool, devices.Options{})
+	authorityOfDevices, err := ca.Open(c.Secrets)
+	c.must(err)
+	c.Devices = devices.New(c.Pool, devices.Options{Log: c.Log, CA: authorityOfDevices})
 	c.Budget = budget.New(c.Pool, c.Log, c.Devices, nil)
 	c.Ingest = ingest.New(ingest.Options{Pool: c.Pool, Log: c.Log, Evidence: c.Keeper, Store: c.Store, Attested: func() bool { return true }, Logger: quiet,
 		Retain: func(now time.Time) time.Time { return now.Add(time.Minute) }})

@@ -24,3 +24,22 @@ type Device struct {
 	PostingYear  *int32
 	RegisteredAt time.Time
 }
+
+type DeviceCertificate struct {
+	Serial       string
+	DeviceID     string
+	KeyID        []byte
+	Der          []byte
+	IssuedAt     time.Time
+	NotAfter     time.Time
+	RevokedAt    *time.Time
+	RevokeReason *string
+}
+
+type DeviceEnrolment struct {
+	DeviceID  string
+	CodeHash  []byte
+	MadeBy    string
+	ExpiresAt time.Time
+	UsedBy    []byte
+}

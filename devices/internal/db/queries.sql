@@ -117,3 +117,47 @@ insert into dead_letter (id, at, source, origin, reason, raw) values ($1, $2, $3
 -- name: SweepMessages :execrows
 delete from device_message where (device_id, epoch, seq) in
   (select device_id, epoch, seq from device_message where received_at < sqlc.arg(before)::timestamptz limit 20000);
+
+-- name: LockDevice :one
+select * from device where id = $1 for no key update;
+
+-- name: PutEnrolment :exec
+insert into device_enrolment (device_id, code_hash, made_by, expires_at) values ($1, $2, $3, $4)
+on conflict (device_id) do update set code_hash = excluded.code_hash, made_by = excluded.made_by, expires_at = excluded.expires_at, used_by = null;
+
+-- name: Enrolment :one
+select * from device_enrolment where code_hash = $1 for update;
+
+-- name: UseEnrolment :exec
+update device_enrolment set used_by = sqlc.arg(key_id)::bytea where device_id = $1;
+
+-- name: EndEnrolment :exec
+delete from device_enrolment where device_id = $1;
+
+-- name: AddCertificate :exec
+insert into device_certificate (serial, device_id, key_id, der, issued_at, not_after) values ($1, $2, $3, $4, $5, $6);
+
+-- name: Certificate :one
+select c.device_id, c.revoked_at, c.not_after, d.status, d.township from device_certificate c join device d on d.id = c.device_id where c.serial = $1;
+
+-- name: NewestCertificate :one
+select * from device_certificate where key_id = $1 order by issued_at desc limit 1;
+
+-- name: RevokeCertificates :many
+update device_certificate set revoked_at = sqlc.arg(at)::timestamptz, revoke_reason = sqlc.arg(reason)::text
+where device_id = $1 and revoked_at is null and not_after > sqlc.arg(at)::timestamptz
+returning serial, key_id;
+
+-- name: RevokedCertificates :many
+select serial, revoked_at::timestamptz as revoked_at from device_certificate
+where revoked_at is not null and not_after > sqlc.arg(now)::timestamptz order by revoked_at, serial;
+
+-- Those who are connected and may not be any more; the credential is a certificate's number, '' for a token.
+-- name: NoLongerAllowed :many
+select x.device::text as device from (select unnest(sqlc.arg(devices)::text[]) as device, unnest(sqlc.arg(credentials)::text[]) as credential) x
+left join device d on d.id = x.device
+left join device_certificate c on c.serial = x.credential
+left join device_credential t on t.device_id = x.device and x.credential = ''
+where d.id is null or d.status in ('lost', 'retired')
+  or (x.credential <> '' and (c.serial is null or c.revoked_at is not null or c.not_after < sqlc.arg(now)::timestamptz))
+  or (x.credential = '' and (t.device_id is null or t.revoked_at is not null));

@@ -10,6 +10,31 @@ import (
 	"time"
 )
 
+const addCertificate = `-- name: AddCertificate :exec
+insert into device_certificate (serial, device_id, key_id, der, issued_at, not_after) values ($1, $2, $3, $4, $5, $6)
+`
+
+type AddCertificateParams struct {
+	Serial   string
+	DeviceID string
+	KeyID    []byte
+	Der      []byte
+	IssuedAt time.Time
+	NotAfter time.Time
+}
+
+func (q *Queries) AddCertificate(ctx context.Context, arg AddCertificateParams) error {
+	_, err := q.db.Exec(ctx, addCertificate,
+		arg.Serial,
+		arg.DeviceID,
+		arg.KeyID,
+		arg.Der,
+		arg.IssuedAt,
+		arg.NotAfter,
+	)
+	return err
+}
+
 type AddDeadLettersParams struct {
 	ID     string
 	At     time.Time
@@ -117,6 +142,31 @@ func (q *Queries) BySerial(ctx context.Context, serial string) (string, error) {
 	var id string
 	err := row.Scan(&id)
 	return id, err
+}
+
+const certificate = `-- name: Certificate :one
+select c.device_id, c.revoked_at, c.not_after, d.status, d.township from device_certificate c join device d on d.id = c.device_id where c.serial = $1
+`
+
+type CertificateRow struct {
+	DeviceID  string
+	RevokedAt *time.Time
+	NotAfter  time.Time
+	Status    string
+	Township  string
+}
+
+func (q *Queries) Certificate(ctx context.Context, serial string) (CertificateRow, error) {
+	row := q.db.QueryRow(ctx, certificate, serial)
+	var i CertificateRow
+	err := row.Scan(
+		&i.DeviceID,
+		&i.RevokedAt,
+		&i.NotAfter,
+		&i.Status,
+		&i.Township,
+	)
+	return i, err
 }
 
 const countByKind = `-- name: CountByKind :many
@@ -260,6 +310,32 @@ update device_state set connected = false where connected
 func (q *Queries) DisconnectAll(ctx context.Context) error {
 	_, err := q.db.Exec(ctx, disconnectAll)
 	return err
+}
+
+const endEnrolment = `-- name: EndEnrolment :exec
+delete from device_enrolment where device_id = $1
+`
+
+func (q *Queries) EndEnrolment(ctx context.Context, deviceID string) error {
+	_, err := q.db.Exec(ctx, endEnrolment, deviceID)
+	return err
+}
+
+const enrolment = `-- name: Enrolment :one
+select device_id, code_hash, made_by, expires_at, used_by from device_enrolment where code_hash = $1 for update
+`
+
+func (q *Queries) Enrolment(ctx context.Context, codeHash []byte) (DeviceEnrolment, error) {
+	row := q.db.QueryRow(ctx, enrolment, codeHash)
+	var i DeviceEnrolment
+	err := row.Scan(
+		&i.DeviceID,
+		&i.CodeHash,
+		&i.MadeBy,
+		&i.ExpiresAt,
+		&i.UsedBy,
+	)
+	return i, err
 }
 
 const getDevice = `-- name: GetDevice :one
@@ -443,6 +519,89 @@ func (q *Queries) ListDevices(ctx context.Context, arg ListDevicesParams) ([]Lis
 	return items, nil
 }
 
+const lockDevice = `-- name: LockDevice :one
+select id, serial, kind, name, model, township, officer_id, status, bought_on, cost_fen, funding, posting_id, posting_year, registered_at from device where id = $1 for no key update
+`
+
+func (q *Queries) LockDevice(ctx context.Context, id string) (Device, error) {
+	row := q.db.QueryRow(ctx, lockDevice, id)
+	var i Device
+	err := row.Scan(
+		&i.ID,
+		&i.Serial,
+		&i.Kind,
+		&i.Name,
+		&i.Model,
+		&i.Township,
+		&i.OfficerID,
+		&i.Status,
+		&i.BoughtOn,
+		&i.CostFen,
+		&i.Funding,
+		&i.PostingID,
+		&i.PostingYear,
+		&i.RegisteredAt,
+	)
+	return i, err
+}
+
+const newestCertificate = `-- name: NewestCertificate :one
+select serial, device_id, key_id, der, issued_at, not_after, revoked_at, revoke_reason from device_certificate where key_id = $1 order by issued_at desc limit 1
+`
+
+func (q *Queries) NewestCertificate(ctx context.Context, keyID []byte) (DeviceCertificate, error) {
+	row := q.db.QueryRow(ctx, newestCertificate, keyID)
+	var i DeviceCertificate
+	err := row.Scan(
+		&i.Serial,
+		&i.DeviceID,
+		&i.KeyID,
+		&i.Der,
+		&i.IssuedAt,
+		&i.NotAfter,
+		&i.RevokedAt,
+		&i.RevokeReason,
+	)
+	return i, err
+}
+
+const noLongerAllowed = `-- name: NoLongerAllowed :many
+select x.device::text as device from (select unnest($1::text[]) as device, unnest($2::text[]) as credential) x
+left join device d on d.id = x.device
+left join device_certificate c on c.serial = x.credential
+left join device_credential t on t.device_id = x.device and x.credential = ''
+where d.id is null or d.status in ('lost', 'retired')
+  or (x.credential <> '' and (c.serial is null or c.revoked_at is not null or c.not_after < $3::timestamptz))
+  or (x.credential = '' and (t.device_id is null or t.revoked_at is not null))
+`
+
+type NoLongerAllowedParams struct {
+	Devices     []string
+	Credentials []string
+	Now         time.Time
+}
+
+// Those who are connected and may not be any more; the credential is a certificate's number, ” for a token.
+func (q *Queries) NoLongerAllowed(ctx context.Context, arg NoLongerAllowedParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, noLongerAllowed, arg.Devices, arg.Credentials, arg.Now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var device string
+		if err := rows.Scan(&device); err != nil {
+			return nil, err
+		}
+		items = append(items, device)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const noteUploads = `-- name: NoteUploads :exec
 insert into device_state as s (device_id, last_upload_at)
 select unnest($1::text[]), unnest($2::timestamptz[])
@@ -473,6 +632,28 @@ type PutCredentialsParams struct {
 
 func (q *Queries) PutCredentials(ctx context.Context, arg PutCredentialsParams) error {
 	_, err := q.db.Exec(ctx, putCredentials, arg.Ids, arg.Hashes, arg.At)
+	return err
+}
+
+const putEnrolment = `-- name: PutEnrolment :exec
+insert into device_enrolment (device_id, code_hash, made_by, expires_at) values ($1, $2, $3, $4)
+on conflict (device_id) do update set code_hash = excluded.code_hash, made_by = excluded.made_by, expires_at = excluded.expires_at, used_by = null
+`
+
+type PutEnrolmentParams struct {
+	DeviceID  string
+	CodeHash  []byte
+	MadeBy    string
+	ExpiresAt time.Time
+}
+
+func (q *Queries) PutEnrolment(ctx context.Context, arg PutEnrolmentParams) error {
+	_, err := q.db.Exec(ctx, putEnrolment,
+		arg.DeviceID,
+		arg.CodeHash,
+		arg.MadeBy,
+		arg.ExpiresAt,
+	)
 	return err
 }
 
@@ -542,6 +723,43 @@ func (q *Queries) PutStates(ctx context.Context, arg PutStatesParams) error {
 	return err
 }
 
+const revokeCertificates = `-- name: RevokeCertificates :many
+update device_certificate set revoked_at = $2::timestamptz, revoke_reason = $3::text
+where device_id = $1 and revoked_at is null and not_after > $2::timestamptz
+returning serial, key_id
+`
+
+type RevokeCertificatesParams struct {
+	DeviceID string
+	At       time.Time
+	Reason   string
+}
+
+type RevokeCertificatesRow struct {
+	Serial string
+	KeyID  []byte
+}
+
+func (q *Queries) RevokeCertificates(ctx context.Context, arg RevokeCertificatesParams) ([]RevokeCertificatesRow, error) {
+	rows, err := q.db.Query(ctx, revokeCertificates, arg.DeviceID, arg.At, arg.Reason)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []RevokeCertificatesRow{}
+	for rows.Next() {
+		var i RevokeCertificatesRow
+		if err := rows.Scan(&i.Serial, &i.KeyID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const revokeCredential = `-- name: RevokeCredential :execrows
 update device_credential set revoked_at = $2::timestamptz where device_id = $1 and revoked_at is null
 `
@@ -557,6 +775,36 @@ func (q *Queries) RevokeCredential(ctx context.Context, arg RevokeCredentialPara
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const revokedCertificates = `-- name: RevokedCertificates :many
+select serial, revoked_at::timestamptz as revoked_at from device_certificate
+where revoked_at is not null and not_after > $1::timestamptz order by revoked_at, serial
+`
+
+type RevokedCertificatesRow struct {
+	Serial    string
+	RevokedAt time.Time
+}
+
+func (q *Queries) RevokedCertificates(ctx context.Context, now time.Time) ([]RevokedCertificatesRow, error) {
+	rows, err := q.db.Query(ctx, revokedCertificates, now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []RevokedCertificatesRow{}
+	for rows.Next() {
+		var i RevokedCertificatesRow
+		if err := rows.Scan(&i.Serial, &i.RevokedAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const states = `-- name: States :many
@@ -661,5 +909,19 @@ update device set funding = 'pending', posting_id = null, posting_year = null wh
 
 func (q *Queries) UnbuyDevices(ctx context.Context, posting string) error {
 	_, err := q.db.Exec(ctx, unbuyDevices, posting)
+	return err
+}
+
+const useEnrolment = `-- name: UseEnrolment :exec
+update device_enrolment set used_by = $2::bytea where device_id = $1
+`
+
+type UseEnrolmentParams struct {
+	DeviceID string
+	KeyID    []byte
+}
+
+func (q *Queries) UseEnrolment(ctx context.Context, arg UseEnrolmentParams) error {
+	_, err := q.db.Exec(ctx, useEnrolment, arg.DeviceID, arg.KeyID)
 	return err
 }
