@@ -2,7 +2,8 @@
 // state, presence, messages. It promises that a message is stored before it is acknowledged, once however often it comes, and that
 // older news never overwrites newer. It never knows evidence or money: a posting that bought a device is an id to it.
 //
-// Read devices.go for the registry, enrol.go for who a device is, message.go for what devices may say (pure), batch.go for the way into the database, presence.go
+// Read devices.go for the registry, enrol.go for who a device is, message.go for what devices may say (pure), batch.go for the way into the database, seen.go for
+// what came before, presence.go
 // for who is there, live.go for the stream of changes.
 package devices
 
@@ -94,7 +95,7 @@ type Options struct {
 	Log          *evlog.Log    // where identities of devices are leaves; nil: none are issued
 	CA           *ca.Authority // who issues them
 	CRL          string        // file of revoked certificates for external brokers, "" for none
-	KeepMessages time.Duration // how long messages are kept, and repetitions of them known; 0 is 72 hours
+	KeepMessages time.Duration // how long messages are kept, to the day; 0 is 72 hours
 }
 
 // Service is the one way to the tables of devices.
@@ -109,6 +110,8 @@ type Service struct {
 	seed   maphash.Seed // which device's messages go to which queue
 	here   *presence
 	known  sync.Map // device id → township; devices are never deleted
+
+	scattered sync.Map // boots whose numbers are not followed any more
 
 	leaves  *evlog.Log
 	ca      *ca.Authority

@@ -186,7 +186,9 @@ func (s *Service) certify(ctx context.Context, fn func(tx *pg.Tx, q *db.Queries)
 	return nil
 }
 
-func noAuthority() error { return fault.Unavailable(time.Minute, "本服务没有签发设备证书的密钥") }
+func noAuthority() error {
+	return fault.Unavailable(time.Minute, "本服务没有签发设备证书的密钥")
+}
 
 // Trusted is what devices trust, PEM.
 func (s *Service) Trusted() string { return s.ca.Certificate() }

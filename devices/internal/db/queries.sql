@@ -68,12 +68,17 @@ update device_credential set revoked_at = sqlc.arg(at)::timestamptz where device
 -- name: Credential :one
 select c.token_hash, c.revoked_at, d.status, d.township from device_credential c join device d on d.id = c.device_id where c.device_id = $1;
 
--- name: AddMessages :many
-insert into device_message (device_id, epoch, seq, kind, device_time, received_at, body)
-select unnest(sqlc.arg(devices)::text[]), unnest(sqlc.arg(epochs)::bigint[]), unnest(sqlc.arg(seqs)::bigint[]), unnest(sqlc.arg(kinds)::text[]),
-  unnest(sqlc.arg(device_times)::timestamptz[]), sqlc.arg(received_at)::timestamptz, unnest(sqlc.arg(bodies)::bytea[])
-on conflict do nothing
-returning device_id, epoch, seq;
+-- One row a boot and batch; gives what of it is new. The row's lock makes servers that take the same device wait for each other.
+-- name: See :many
+insert into device_seen as s (device_id, epoch, seen, fresh, day)
+select i.device, i.epoch, i.seqs, i.seqs, sqlc.arg(day)::date
+from (select unnest(sqlc.arg(devices)::text[]) as device, unnest(sqlc.arg(epochs)::bigint[]) as epoch, unnest(sqlc.arg(seqs)::text[])::int8multirange as seqs) i
+on conflict (device_id, epoch) do update set seen = s.seen + excluded.seen, fresh = excluded.seen - s.seen, day = excluded.day
+where not excluded.seen <@ s.seen
+returning device_id, epoch, fresh::text as fresh, pg_column_size(seen)::int as size;
+
+-- name: AddMessages :copyfrom
+insert into device_message (device_id, epoch, seq, kind, device_time, received_at, body) values ($1, $2, $3, $4, $5, $6, $7);
 
 -- Arrays hold no nulls: -1, '' and 1970 stand for what a message didn't say.
 -- name: PutStates :exec
@@ -114,9 +119,14 @@ select s.*, d.township from device_state s join device d on d.id = s.device_id w
 -- name: AddDeadLetters :copyfrom
 insert into dead_letter (id, at, source, origin, reason, raw) values ($1, $2, $3, $4, $5, $6);
 
--- name: SweepMessages :execrows
-delete from device_message where (device_id, epoch, seq) in
-  (select device_id, epoch, seq from device_message where received_at < sqlc.arg(before)::timestamptz limit 20000);
+-- name: MakeDays :one
+select make_device_message_days(sqlc.arg(now)::timestamptz, sqlc.arg(ahead)::int)::int;
+
+-- name: DropDays :one
+select drop_device_message_days(sqlc.arg(keep_from)::timestamptz)::int;
+
+-- name: ForgetSeen :exec
+delete from device_seen where day < sqlc.arg(before)::date;
 
 -- name: LockDevice :one
 select * from device where id = $1 for no key update;

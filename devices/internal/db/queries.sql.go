@@ -59,56 +59,14 @@ type AddDevicesParams struct {
 	RegisteredAt time.Time
 }
 
-const addMessages = `-- name: AddMessages :many
-insert into device_message (device_id, epoch, seq, kind, device_time, received_at, body)
-select unnest($1::text[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::text[]),
-  unnest($5::timestamptz[]), $6::timestamptz, unnest($7::bytea[])
-on conflict do nothing
-returning device_id, epoch, seq
-`
-
 type AddMessagesParams struct {
-	Devices     []string
-	Epochs      []int64
-	Seqs        []int64
-	Kinds       []string
-	DeviceTimes []time.Time
-	ReceivedAt  time.Time
-	Bodies      [][]byte
-}
-
-type AddMessagesRow struct {
-	DeviceID string
-	Epoch    int64
-	Seq      int64
-}
-
-func (q *Queries) AddMessages(ctx context.Context, arg AddMessagesParams) ([]AddMessagesRow, error) {
-	rows, err := q.db.Query(ctx, addMessages,
-		arg.Devices,
-		arg.Epochs,
-		arg.Seqs,
-		arg.Kinds,
-		arg.DeviceTimes,
-		arg.ReceivedAt,
-		arg.Bodies,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []AddMessagesRow{}
-	for rows.Next() {
-		var i AddMessagesRow
-		if err := rows.Scan(&i.DeviceID, &i.Epoch, &i.Seq); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+	DeviceID   string
+	Epoch      int64
+	Seq        int64
+	Kind       string
+	DeviceTime time.Time
+	ReceivedAt time.Time
+	Body       []byte
 }
 
 const buyDevices = `-- name: BuyDevices :exec
@@ -312,6 +270,17 @@ func (q *Queries) DisconnectAll(ctx context.Context) error {
 	return err
 }
 
+const dropDays = `-- name: DropDays :one
+select drop_device_message_days($1::timestamptz)::int
+`
+
+func (q *Queries) DropDays(ctx context.Context, keepFrom time.Time) (int32, error) {
+	row := q.db.QueryRow(ctx, dropDays, keepFrom)
+	var column_1 int32
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
 const endEnrolment = `-- name: EndEnrolment :exec
 delete from device_enrolment where device_id = $1
 `
@@ -336,6 +305,15 @@ func (q *Queries) Enrolment(ctx context.Context, codeHash []byte) (DeviceEnrolme
 		&i.UsedBy,
 	)
 	return i, err
+}
+
+const forgetSeen = `-- name: ForgetSeen :exec
+delete from device_seen where day < $1::date
+`
+
+func (q *Queries) ForgetSeen(ctx context.Context, before time.Time) error {
+	_, err := q.db.Exec(ctx, forgetSeen, before)
+	return err
 }
 
 const getDevice = `-- name: GetDevice :one
@@ -543,6 +521,22 @@ func (q *Queries) LockDevice(ctx context.Context, id string) (Device, error) {
 		&i.RegisteredAt,
 	)
 	return i, err
+}
+
+const makeDays = `-- name: MakeDays :one
+select make_device_message_days($1::timestamptz, $2::int)::int
+`
+
+type MakeDaysParams struct {
+	Now   time.Time
+	Ahead int32
+}
+
+func (q *Queries) MakeDays(ctx context.Context, arg MakeDaysParams) (int32, error) {
+	row := q.db.QueryRow(ctx, makeDays, arg.Now, arg.Ahead)
+	var column_1 int32
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const newestCertificate = `-- name: NewestCertificate :one
@@ -807,6 +801,60 @@ func (q *Queries) RevokedCertificates(ctx context.Context, now time.Time) ([]Rev
 	return items, nil
 }
 
+const see = `-- name: See :many
+insert into device_seen as s (device_id, epoch, seen, fresh, day)
+select i.device, i.epoch, i.seqs, i.seqs, $1::date
+from (select unnest($2::text[]) as device, unnest($3::bigint[]) as epoch, unnest($4::text[])::int8multirange as seqs) i
+on conflict (device_id, epoch) do update set seen = s.seen + excluded.seen, fresh = excluded.seen - s.seen, day = excluded.day
+where not excluded.seen <@ s.seen
+returning device_id, epoch, fresh::text as fresh, pg_column_size(seen)::int as size
+`
+
+type SeeParams struct {
+	Day     time.Time
+	Devices []string
+	Epochs  []int64
+	Seqs    []string
+}
+
+type SeeRow struct {
+	DeviceID string
+	Epoch    int64
+	Fresh    string
+	Size     int32
+}
+
+// One row a boot and batch; gives what of it is new. The row's lock makes servers that take the same device wait for each other.
+func (q *Queries) See(ctx context.Context, arg SeeParams) ([]SeeRow, error) {
+	rows, err := q.db.Query(ctx, see,
+		arg.Day,
+		arg.Devices,
+		arg.Epochs,
+		arg.Seqs,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SeeRow{}
+	for rows.Next() {
+		var i SeeRow
+		if err := rows.Scan(
+			&i.DeviceID,
+			&i.Epoch,
+			&i.Fresh,
+			&i.Size,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const states = `-- name: States :many
 select s.device_id, s.epoch, s.seq, s.connected, s.last_data_at, s.last_dock_at, s.last_upload_at, s.battery, s.storage_used, s.docked, s.state, s.skew_ms, d.township from device_state s join device d on d.id = s.device_id where s.device_id = any($1::text[])
 `
@@ -859,19 +907,6 @@ func (q *Queries) States(ctx context.Context, ids []string) ([]StatesRow, error)
 		return nil, err
 	}
 	return items, nil
-}
-
-const sweepMessages = `-- name: SweepMessages :execrows
-delete from device_message where (device_id, epoch, seq) in
-  (select device_id, epoch, seq from device_message where received_at < $1::timestamptz limit 20000)
-`
-
-func (q *Queries) SweepMessages(ctx context.Context, before time.Time) (int64, error) {
-	result, err := q.db.Exec(ctx, sweepMessages, before)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
 }
 
 const townshipsOf = `-- name: TownshipsOf :many
