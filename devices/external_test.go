@@ -12,6 +12,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -190,7 +192,12 @@ func (e *env) ca() *ca.Authority {
 // listen runs the platform's listener until the end of the test or the call.
 func (e *env) listen(m *mosquitto) (*devices.Listener, func()) {
 	e.t.Helper()
-	l, err := e.svc.NewListener(devices.ListenOptions{URL: fmt.Sprintf("mqtts://%s:p%%40ss%%2Fword@127.0.0.1:%d", platformUser, m.port), CA: m.ca})
+	return e.listenAs(m, e.svc, "zhizheng", 2)
+}
+
+func (e *env) listenAs(m *mosquitto, svc *devices.Service, member string, connections int) (*devices.Listener, func()) {
+	e.t.Helper()
+	l, err := svc.NewListener(devices.ListenOptions{URL: fmt.Sprintf("mqtts://%s:p%%40ss%%2Fword@127.0.0.1:%d", platformUser, m.port), CA: m.ca, Member: member, Connections: connections})
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -262,7 +269,7 @@ func TestExternalBrokerKeepsWhatWasNotStored(t *testing.T) {
 	e := newEnv(t)
 	id, token := e.device(donghe)
 	m := e.newMosquitto(map[string]string{id: token})
-	l, stop := e.listen(m)
+	l, stop := e.listenAs(m, e.svc, "zhizheng", 1)
 	e.ready(l)
 	p := dialAs(t, m.url(), m.ca, id, token).connect()
 	p.sends("hb", heartbeat(1, 0, *e.now.Load(), 1))
@@ -300,7 +307,7 @@ func TestExternalBrokerKeepsWhatWasNotStored(t *testing.T) {
 
 	// Nothing is left at the broker for a next connection: everything has been acknowledged.
 	stop()
-	o := mqtt.NewClientOptions().AddBroker(m.url()).SetTLSConfig(trust(t, m.ca)).SetClientID("zhizheng").SetUsername(platformUser).SetPassword(platformPassword).
+	o := mqtt.NewClientOptions().AddBroker(m.url()).SetTLSConfig(trust(t, m.ca)).SetClientID("zhizheng-0").SetUsername(platformUser).SetPassword(platformPassword).
 		SetCleanSession(false).SetProtocolVersion(4)
 	left := make(chan string, 100)
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, msg mqtt.Message) { left <- msg.Topic() })
@@ -467,4 +474,66 @@ func TestMosquittoByCertificate(t *testing.T) {
 	})
 	dial(other, otherCert).connect() // the list ends nobody else
 	dial(id, e.enrolled(id)).connect()
+}
+
+// Two servers share one broker's messages, join and leave while thousands come: none is lost, none is there twice, and nothing is left for
+// a server that has gone.
+func TestTwoServersShareABroker(t *testing.T) {
+	e := newEnv(t)
+	const senders, each = 10, 400
+	users := map[string]string{}
+	var ids []string
+	for range senders {
+		id, token := e.device(donghe)
+		users[id] = token
+		ids = append(ids, id)
+	}
+	m := e.newMosquitto(users)
+	other := devices.New(e.pool, devices.Options{Now: func() time.Time { return *e.now.Load() }, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- other.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	l, stopFirst := e.listenAs(m, e.svc, "one", 3)
+	e.ready(l)
+	var sent atomic.Int64
+	var g sync.WaitGroup
+	for _, id := range ids {
+		p := dialAs(t, m.url(), m.ca, id, users[id]).connect()
+		g.Go(func() {
+			for seq := range int64(each) {
+				if err := settled(p.publish("hb", heartbeat(1, seq, *e.now.Load(), 50))); err != nil {
+					t.Error(err)
+					return
+				}
+				sent.Add(1)
+			}
+		})
+	}
+	reach := func(n int64) { testenv.Eventually(t, 2*soon, func() bool { return sent.Load() >= n }) }
+	const all = senders * each
+	reach(all / 5)
+	l, stopSecond := e.listenAs(m, other, "two", 3)
+	e.ready(l)
+	reach(2 * all / 5)
+	stopFirst()
+	reach(3 * all / 5)
+	l, stopFirst = e.listenAs(m, e.svc, "one", 3)
+	e.ready(l)
+	reach(4 * all / 5)
+	stopSecond()
+	g.Wait()
+	testenv.Eventually(t, 2*soon, func() bool { return e.count(`select count(*) from device_message`) >= all })
+	if n, d := e.count(`select count(*) from device_message`), e.count(`select count(distinct (device_id, epoch, seq)) from device_message`); n != all || d != all {
+		t.Errorf("%d messages stored, %d different, %d sent", n, d, all)
+	}
+	stopFirst() // the last stays a member: the broker keeps what comes for it
+	if n := e.count(`select count(*) from mqtt_member where member = 'one'`); n != 1 {
+		t.Error("the last server left the share")
+	}
+	p := dialAs(t, m.url(), m.ca, ids[0], users[ids[0]]).connect()
+	p.sends("hb", heartbeat(2, 1, *e.now.Load(), 50))
+	l, _ = e.listenAs(m, e.svc, "one", 3)
+	e.ready(l)
+	testenv.Eventually(t, soon, func() bool { return e.count(`select count(*) from device_message`) == all+1 })
 }

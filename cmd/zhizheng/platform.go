@@ -33,6 +33,7 @@ import (
 	"zhizheng/internal/embedded"
 	"zhizheng/internal/id"
 	"zhizheng/internal/pg"
+	"zhizheng/internal/secret"
 )
 
 // platform is the domains, standing on the services.
@@ -141,7 +142,14 @@ func (c *serveCmd) openMessages(ctx context.Context, pl *platform, logger *slog.
 		return err
 	}
 	if c.MQTTURL != "" {
-		pl.listener, err = pl.devices.NewListener(devices.ListenOptions{URL: c.MQTTURL, CA: c.MQTTCA, Log: logger})
+		if c.MQTTMember == "" {
+			name, err := secret.Text(c.Data, "mqtt-member")
+			if err != nil {
+				return err
+			}
+			c.MQTTMember = "zhizheng-" + name[:8]
+		}
+		pl.listener, err = pl.devices.NewListener(devices.ListenOptions{URL: c.MQTTURL, CA: c.MQTTCA, Member: c.MQTTMember, Connections: c.MQTTConnections, Log: logger})
 		return err
 	}
 	pl.broker, err = embedded.StartBroker(ctx, embedded.BrokerOptions{Dir: c.Data, Listen: c.MQTTListen, Log: logger, Authenticate: pl.devices.Authenticate,

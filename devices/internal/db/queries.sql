@@ -171,3 +171,13 @@ left join device_credential t on t.device_id = x.device and x.credential = ''
 where d.id is null or d.status in ('lost', 'retired')
   or (x.credential <> '' and (c.serial is null or c.revoked_at is not null or c.not_after < sqlc.arg(now)::timestamptz))
   or (x.credential = '' and (t.device_id is null or t.revoked_at is not null));
+
+-- name: SeeMember :exec
+insert into mqtt_member (member, seen_at) values ($1, now()) on conflict (member) do update set seen_at = now();
+
+-- name: LockMembers :exec
+lock table mqtt_member in share row exclusive mode;
+
+-- name: LeaveMember :execrows
+delete from mqtt_member m where m.member = sqlc.arg(member)
+  and exists (select from mqtt_member o where o.member <> m.member and o.seen_at > now() - interval '30 seconds');

@@ -403,6 +403,19 @@ func (q *Queries) KnownSerials(ctx context.Context, serials []string) ([]KnownSe
 	return items, nil
 }
 
+const leaveMember = `-- name: LeaveMember :execrows
+delete from mqtt_member m where m.member = $1
+  and exists (select from mqtt_member o where o.member <> m.member and o.seen_at > now() - interval '30 seconds')
+`
+
+func (q *Queries) LeaveMember(ctx context.Context, member string) (int64, error) {
+	result, err := q.db.Exec(ctx, leaveMember, member)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const listDevices = `-- name: ListDevices :many
 select d.id, d.serial, d.kind, d.name, d.model, d.township, d.officer_id, d.status, d.bought_on, d.cost_fen, d.funding, d.posting_id, d.posting_year, d.registered_at, t.name as township_name, coalesce(s.connected, false) as connected, s.last_data_at, s.last_dock_at, s.last_upload_at,
   s.battery, s.storage_used, s.docked, s.state, s.skew_ms
@@ -521,6 +534,15 @@ func (q *Queries) LockDevice(ctx context.Context, id string) (Device, error) {
 		&i.RegisteredAt,
 	)
 	return i, err
+}
+
+const lockMembers = `-- name: LockMembers :exec
+lock table mqtt_member in share row exclusive mode
+`
+
+func (q *Queries) LockMembers(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, lockMembers)
+	return err
 }
 
 const makeDays = `-- name: MakeDays :one
@@ -853,6 +875,15 @@ func (q *Queries) See(ctx context.Context, arg SeeParams) ([]SeeRow, error) {
 		return nil, err
 	}
 	return items, nil
+}
+
+const seeMember = `-- name: SeeMember :exec
+insert into mqtt_member (member, seen_at) values ($1, now()) on conflict (member) do update set seen_at = now()
+`
+
+func (q *Queries) SeeMember(ctx context.Context, member string) error {
+	_, err := q.db.Exec(ctx, seeMember, member)
+	return err
 }
 
 const states = `-- name: States :many

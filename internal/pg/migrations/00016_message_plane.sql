@@ -125,3 +125,10 @@ grant execute on function make_device_message_days, drop_device_message_days to 
 
 grant select, insert on device_message to zhizheng_app;
 grant select, insert, update, delete on device_seen to zhizheng_app;
+
+-- Servers that share an external broker's messages. One that stops leaves the share only if another is there to take it.
+create table mqtt_member (
+  member text primary key,
+  seen_at timestamptz not null
+);
+grant select, insert, update, delete on mqtt_member to zhizheng_app;
