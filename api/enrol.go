@@ -2,7 +2,10 @@ package api
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -44,7 +47,7 @@ func (s *Server) identity(ctx context.Context, ask func() (devices.Identity, err
 	err = s.Authority.Attempt(ctx, "enrol", c.RemoteIP(), func() error {
 		i, err := ask()
 		if err == nil {
-			v = DeviceIdentity{Device: i.Device, Certificate: i.Certificate, Ca: s.Devices.Trusted(), Broker: ptr(s.Broker), RenewAfter: i.RenewAfter, ExpiresAt: i.Expires}
+			v = DeviceIdentity{Device: i.Device, Certificate: i.Certificate, Ca: s.Devices.Trusted(), CommandKey: base64.StdEncoding.EncodeToString(s.Devices.CommandKey()), Broker: ptr(s.Broker), RenewAfter: i.RenewAfter, ExpiresAt: i.Expires}
 		}
 		return err
 	})
@@ -59,4 +62,36 @@ func (s *Server) deviceCRL(c *gin.Context) error {
 	}
 	c.Data(http.StatusOK, "application/x-pem-file", b)
 	return nil
+}
+
+// GiveCommand gives a device a command.
+func (s *Server) GiveCommand(ctx context.Context, r GiveCommandRequestObject) (GiveCommandResponseObject, error) {
+	o := devices.Order{Kind: string(r.Body.Command), Reason: r.Body.Reason, Expires: time.Duration(val(r.Body.Minutes)) * time.Minute}
+	if r.Body.Args != nil {
+		b, err := json.Marshal(r.Body.Args)
+		if err != nil {
+			return nil, err
+		}
+		o.Args = b
+	}
+	c, err := s.Devices.Give(ctx, r.ID, o)
+	return GiveCommand201JSONResponse(commandView(c)), err
+}
+
+// ListCommands gives a device's commands.
+func (s *Server) ListCommands(ctx context.Context, r ListCommandsRequestObject) (ListCommandsResponseObject, error) {
+	all, err := s.Devices.Commands(ctx, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := ListCommands200JSONResponse{Items: make([]Command, len(all))}
+	for i, c := range all {
+		out.Items[i] = commandView(c)
+	}
+	return out, nil
+}
+
+func commandView(c devices.Command) Command {
+	return Command{ID: c.ID, Command: CommandKind(c.Kind), Reason: c.Reason, GivenBy: c.GivenBy, State: CommandState(c.State), Answer: ptr(c.Answer), GivenAt: c.GivenAt,
+		ExpiresAt: c.ExpiresAt, SentAt: c.SentAt, AnsweredAt: c.AnsweredAt}
 }

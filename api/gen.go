@@ -89,6 +89,60 @@ func (e ChainGapState) Valid() bool {
 	}
 }
 
+// Defines values for CommandState.
+const (
+	CommandStateAccepted CommandState = "accepted"
+	CommandStateDone     CommandState = "done"
+	CommandStateExpired  CommandState = "expired"
+	CommandStateRefused  CommandState = "refused"
+	CommandStateSent     CommandState = "sent"
+	CommandStateWaiting  CommandState = "waiting"
+)
+
+// Valid indicates whether the value is a known member of the CommandState enum.
+func (e CommandState) Valid() bool {
+	switch e {
+	case CommandStateAccepted:
+		return true
+	case CommandStateDone:
+		return true
+	case CommandStateExpired:
+		return true
+	case CommandStateRefused:
+		return true
+	case CommandStateSent:
+		return true
+	case CommandStateWaiting:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CommandKind.
+const (
+	Config    CommandKind = "config"
+	Locate    CommandKind = "locate"
+	Lock      CommandKind = "lock"
+	SyncClock CommandKind = "sync-clock"
+)
+
+// Valid indicates whether the value is a known member of the CommandKind enum.
+func (e CommandKind) Valid() bool {
+	switch e {
+	case Config:
+		return true
+	case Locate:
+		return true
+	case Lock:
+		return true
+	case SyncClock:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DeviceStatus.
 const (
 	InUse   DeviceStatus = "in-use"
@@ -259,22 +313,22 @@ func (e UploadStatus) Valid() bool {
 
 // Defines values for WitnessState.
 const (
-	Behind      WitnessState = "behind"
-	Refused     WitnessState = "refused"
-	Signed      WitnessState = "signed"
-	Unreachable WitnessState = "unreachable"
+	WitnessStateBehind      WitnessState = "behind"
+	WitnessStateRefused     WitnessState = "refused"
+	WitnessStateSigned      WitnessState = "signed"
+	WitnessStateUnreachable WitnessState = "unreachable"
 )
 
 // Valid indicates whether the value is a known member of the WitnessState enum.
 func (e WitnessState) Valid() bool {
 	switch e {
-	case Behind:
+	case WitnessStateBehind:
 		return true
-	case Refused:
+	case WitnessStateRefused:
 		return true
-	case Signed:
+	case WitnessStateSigned:
 		return true
-	case Unreachable:
+	case WitnessStateUnreachable:
 		return true
 	default:
 		return false
@@ -586,6 +640,27 @@ type ChainTail struct {
 	Counter int64 `json:"counter"`
 }
 
+// Command defines model for Command.
+type Command struct {
+	// Answer The device's words
+	Answer     *string      `json:"answer,omitempty"`
+	AnsweredAt *time.Time   `json:"answered_at,omitempty"`
+	Command    CommandKind  `json:"command"`
+	ExpiresAt  time.Time    `json:"expires_at"`
+	GivenAt    time.Time    `json:"given_at"`
+	GivenBy    string       `json:"given_by"`
+	ID         int64        `json:"id"`
+	Reason     string       `json:"reason"`
+	SentAt     *time.Time   `json:"sent_at,omitempty"`
+	State      CommandState `json:"state"`
+}
+
+// CommandState defines model for Command.State.
+type CommandState string
+
+// CommandKind defines model for CommandKind.
+type CommandKind string
+
 // Completeness What the chain of the key that signed this clip's manifest says about it
 type Completeness struct {
 	Anomalies []ChainAnomaly `json:"anomalies"`
@@ -724,6 +799,9 @@ type DeviceIdentity struct {
 
 	// Certificate PEM
 	Certificate string `json:"certificate"`
+
+	// CommandKey Ed25519 public key that commands are checked with, 32 bytes in base64
+	CommandKey string `json:"command_key"`
 
 	// Device The device's id: its common name, client id and user name
 	Device     string    `json:"device"`
@@ -919,6 +997,17 @@ type GapTotals struct {
 
 	// Pending Fingerprints in the log whose footage isn't here yet
 	Pending int64 `json:"pending"`
+}
+
+// GiveCommand defines model for GiveCommand.
+type GiveCommand struct {
+	// Args Of config; at most 4 KiB
+	Args    *map[string]interface{} `json:"args,omitempty"`
+	Command CommandKind             `json:"command"`
+
+	// Minutes How long it is worth doing
+	Minutes *int   `json:"minutes,omitempty"`
+	Reason  string `json:"reason"`
 }
 
 // ImportedCosignatures defines model for ImportedCosignatures.
@@ -1650,6 +1739,9 @@ type SubmitDeviceStatesJSONRequestBody = DeviceStates
 // ExplainGapJSONRequestBody defines body for ExplainGap for application/json ContentType.
 type ExplainGapJSONRequestBody = ExplainGap
 
+// GiveCommandJSONRequestBody defines body for GiveCommand for application/json ContentType.
+type GiveCommandJSONRequestBody = GiveCommand
+
 // RevokeDeviceJSONRequestBody defines body for RevokeDevice for application/json ContentType.
 type RevokeDeviceJSONRequestBody = Reason
 
@@ -1760,6 +1852,12 @@ type ServerInterface interface {
 	// ExplainGap Give a gap its reason; a leaf of the log
 	// (POST /api/v1/devices/{id}/chain/gaps)
 	ExplainGap(c *gin.Context, id string)
+	// ListCommands The latest hundred commands to the device and how far each is
+	// (GET /api/v1/devices/{id}/commands)
+	ListCommands(c *gin.Context, id ID)
+	// GiveCommand Give the device a command; a leaf of the log now and when it ends
+	// (POST /api/v1/devices/{id}/commands)
+	GiveCommand(c *gin.Context, id ID)
 	// MakeEnrolmentCode A code that is typed into the device once, for its certificate; the one before ends
 	// (POST /api/v1/devices/{id}/enrolment-code)
 	MakeEnrolmentCode(c *gin.Context, id ID)
@@ -2504,6 +2602,56 @@ func (siw *ServerInterfaceWrapper) ExplainGap(c *gin.Context) {
 	}
 
 	siw.Handler.ExplainGap(c, id)
+}
+
+// ListCommands operation middleware
+func (siw *ServerInterfaceWrapper) ListCommands(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListCommands(c, id)
+}
+
+// GiveCommand operation middleware
+func (siw *ServerInterfaceWrapper) GiveCommand(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GiveCommand(c, id)
 }
 
 // MakeEnrolmentCode operation middleware
@@ -3502,6 +3650,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/devices/:id/chain/gaps", wrapper.ExplainGap)
 	router.POST(options.BaseURL+"/api/v1/devices/:id/enrolment-code", wrapper.MakeEnrolmentCode)
 	router.POST(options.BaseURL+"/api/v1/devices/:id/revoke", wrapper.RevokeDevice)
+	router.GET(options.BaseURL+"/api/v1/devices/:id/commands", wrapper.ListCommands)
+	router.POST(options.BaseURL+"/api/v1/devices/:id/commands", wrapper.GiveCommand)
 	router.POST(options.BaseURL+"/api/v1/enrol", wrapper.EnrolDevice)
 	router.POST(options.BaseURL+"/api/v1/enrol/renew", wrapper.RenewDevice)
 	router.GET(options.BaseURL+"/api/v1/dead-letters", wrapper.ListDeadLetters)
@@ -4317,6 +4467,87 @@ type ExplainGapdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ExplainGapdefaultApplicationProblemPlusJSONResponse) VisitExplainGapResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListCommandsRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type ListCommandsResponseObject interface {
+	VisitListCommandsResponse(w http.ResponseWriter) error
+}
+
+type ListCommands200JSONResponse struct {
+	Items []Command `json:"items"`
+}
+
+func (response ListCommands200JSONResponse) VisitListCommandsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListCommandsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListCommandsdefaultApplicationProblemPlusJSONResponse) VisitListCommandsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GiveCommandRequestObject struct {
+	ID   ID `json:"id"`
+	Body *GiveCommandJSONRequestBody
+}
+
+type GiveCommandResponseObject interface {
+	VisitGiveCommandResponse(w http.ResponseWriter) error
+}
+
+type GiveCommand201JSONResponse Command
+
+func (response GiveCommand201JSONResponse) VisitGiveCommandResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GiveCommanddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GiveCommanddefaultApplicationProblemPlusJSONResponse) VisitGiveCommandResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5817,6 +6048,12 @@ type StrictServerInterface interface {
 	// ExplainGap Give a gap its reason; a leaf of the log
 	// (POST /api/v1/devices/{id}/chain/gaps)
 	ExplainGap(ctx context.Context, request ExplainGapRequestObject) (ExplainGapResponseObject, error)
+	// ListCommands The latest hundred commands to the device and how far each is
+	// (GET /api/v1/devices/{id}/commands)
+	ListCommands(ctx context.Context, request ListCommandsRequestObject) (ListCommandsResponseObject, error)
+	// GiveCommand Give the device a command; a leaf of the log now and when it ends
+	// (POST /api/v1/devices/{id}/commands)
+	GiveCommand(ctx context.Context, request GiveCommandRequestObject) (GiveCommandResponseObject, error)
 	// MakeEnrolmentCode A code that is typed into the device once, for its certificate; the one before ends
 	// (POST /api/v1/devices/{id}/enrolment-code)
 	MakeEnrolmentCode(ctx context.Context, request MakeEnrolmentCodeRequestObject) (MakeEnrolmentCodeResponseObject, error)
@@ -6638,6 +6875,76 @@ func (sh *strictHandler) ExplainGap(ctx *gin.Context, id string) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ExplainGapResponseObject); ok {
 		if err := validResponse.VisitExplainGapResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListCommands operation middleware
+func (sh *strictHandler) ListCommands(ctx *gin.Context, id ID) {
+	var request ListCommandsRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListCommands(ctx, request.(ListCommandsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListCommands")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListCommandsResponseObject); ok {
+		if err := validResponse.VisitListCommandsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GiveCommand operation middleware
+func (sh *strictHandler) GiveCommand(ctx *gin.Context, id ID) {
+	var request GiveCommandRequestObject
+
+	request.ID = id
+
+	var body GiveCommandJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GiveCommand(ctx, request.(GiveCommandRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GiveCommand")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GiveCommandResponseObject); ok {
+		if err := validResponse.VisitGiveCommandResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -159,6 +159,7 @@ func (s *Service) Run(ctx context.Context) error {
 	g.Go(func() error { s.runLive(ctx); return nil })
 	g.Go(func() error { s.runDays(ctx); return nil })
 	g.Go(func() error { s.runWatch(ctx); return nil })
+	g.Go(func() error { s.runCommands(ctx); return nil })
 	err := g.Wait()
 	for _, q := range s.queues {
 		q.close()
@@ -264,6 +265,9 @@ func (s *Service) commit(ctx context.Context, batch []*letter) error {
 		}
 		if _, err := q.AddMessages(ctx, messageRows(news, now)); err != nil {
 			return fmt.Errorf("store messages: %w", err)
+		}
+		if err := s.answers(ctx, q, news, now); err != nil {
+			return err
 		}
 		states = newest(news, now)
 		if err := q.PutStates(ctx, states); err != nil {

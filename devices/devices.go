@@ -9,6 +9,7 @@ package devices
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -92,10 +93,11 @@ type Device struct {
 type Options struct {
 	Now          func() time.Time
 	Logger       *slog.Logger
-	Log          *evlog.Log    // where identities of devices are leaves; nil: none are issued
-	CA           *ca.Authority // who issues them
-	CRL          string        // file of revoked certificates for external brokers, "" for none
-	KeepMessages time.Duration // how long messages are kept, to the day; 0 is 72 hours
+	Log          *evlog.Log         // where identities of devices are leaves; nil: none are issued
+	CA           *ca.Authority      // who issues them
+	CommandKey   ed25519.PrivateKey // signs commands; nil: none are given
+	CRL          string             // file of revoked certificates for external brokers, "" for none
+	KeepMessages time.Duration      // how long messages are kept, to the day; 0 is 72 hours
 }
 
 // Service is the one way to the tables of devices.
@@ -118,6 +120,10 @@ type Service struct {
 	crlFile string
 	broker  atomic.Pointer[Broker]
 	changed chan struct{} // an identity ended
+
+	commandKey ed25519.PrivateKey
+	sender     atomic.Pointer[Sender]
+	toSend     chan string // device that has come, "" for a new command
 }
 
 // New makes the service. Messages are taken while Run runs.
@@ -132,7 +138,8 @@ func New(pool *pgxpool.Pool, o Options) *Service {
 		o.KeepMessages = 72 * time.Hour
 	}
 	s := &Service{pool: pool, q: db.New(pool), now: o.Now, log: o.Logger, keep: o.KeepMessages, live: newHub(), here: newPresence(),
-		seed: maphash.MakeSeed(), leaves: o.Log, ca: o.CA, crlFile: o.CRL, changed: make(chan struct{}, 1)}
+		seed: maphash.MakeSeed(), leaves: o.Log, ca: o.CA, crlFile: o.CRL, changed: make(chan struct{}, 1),
+		commandKey: o.CommandKey, toSend: make(chan string, 4096)}
 	for i := range s.queues {
 		s.queues[i] = newQueue()
 	}

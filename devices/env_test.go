@@ -32,6 +32,7 @@ import (
 	"zhizheng/internal/ca"
 	"zhizheng/internal/embedded"
 	"zhizheng/internal/pg"
+	"zhizheng/internal/secret"
 	"zhizheng/internal/testenv"
 )
 
@@ -78,9 +79,13 @@ func newEnvOn(t *testing.T, address string) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
+	commandKey, err := secret.Ed25519(e.dir, "device-command.key")
+	if err != nil {
+		t.Fatal(err)
+	}
 	e.log = evlogtest.Log(t, e.pool)
 	e.svc = devices.New(e.pool, devices.Options{Now: func() time.Time { return *e.now.Load() }, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Log: e.log, CA: a, CRL: filepath.Join(e.dir, "mqtt", "crl.pem")})
+		Log: e.log, CA: a, CommandKey: commandKey, CRL: filepath.Join(e.dir, "mqtt", "crl.pem")})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -150,11 +155,12 @@ func (e *env) broker() *embedded.Broker {
 func (e *env) brokerAt(dir, listen string) *embedded.Broker {
 	e.t.Helper()
 	b, err := embedded.StartBroker(e.t.Context(), embedded.BrokerOptions{Dir: dir, Listen: listen, Authenticate: e.svc.Authenticate, May: devices.May,
-		Publish: e.svc.TakeDirect, Online: e.svc.Online, Offline: e.svc.Offline, Log: slog.New(slog.DiscardHandler)})
+		Publish: e.svc.TakeDirect, Online: e.svc.Online, Offline: e.svc.Offline, Listening: e.svc.Listening, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		e.t.Fatal(err)
 	}
 	e.svc.Attach(b)
+	e.svc.SendBy(b)
 	e.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), soon)
 		defer cancel()

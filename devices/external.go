@@ -43,6 +43,7 @@ type Listener struct {
 	broker *url.URL
 	tls    *tls.Config // nil without TLS
 	up     atomic.Int32
+	out    atomic.Pointer[mqtt.Client] // while it is connected
 }
 
 // line is one connection to the broker.
@@ -113,6 +114,19 @@ func (l *Listener) Ready(context.Context) error {
 		return fmt.Errorf("%d of %d connections to the MQTT broker", n, l.o.Connections+1)
 	}
 	return nil
+}
+
+// Send publishes to a device.
+func (l *Listener) Send(topic string, body []byte) error {
+	c := l.out.Load()
+	if c == nil {
+		return errors.New("not connected to the MQTT broker")
+	}
+	t := (*c).Publish(topic, 1, false, body)
+	if !t.WaitTimeout(patience) {
+		return errors.New("no answer in time")
+	}
+	return t.Error()
 }
 
 // errLeaving ends a session for good: the broker shall keep nothing for it any more.
@@ -244,6 +258,10 @@ func (l *Listener) session(outer context.Context, x line) error {
 	}
 	l.up.Add(1)
 	defer l.up.Add(-1)
+	if !x.lasting {
+		l.out.Store(&client)
+		defer l.out.Store(nil)
+	}
 	l.o.Log.DebugContext(ctx, "listening to the MQTT broker", "broker", l.broker.Host, "client", x.client)
 	select {
 	case <-ctx.Done():

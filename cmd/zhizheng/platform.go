@@ -102,7 +102,11 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	if err != nil {
 		return nil, err
 	}
-	pl.devices = devices.New(pl.pool, devices.Options{Logger: logger, KeepMessages: time.Duration(c.MessageDays) * 24 * time.Hour, Log: pl.log, CA: authorityOfDevices, CRL: cmp.Or(c.MQTTCRL, filepath.Join(c.Data, "mqtt", "crl.pem"))})
+	commandKey, err := secret.Ed25519(c.Data, "device-command.key")
+	if err != nil {
+		return nil, err
+	}
+	pl.devices = devices.New(pl.pool, devices.Options{Logger: logger, CommandKey: commandKey, KeepMessages: time.Duration(c.MessageDays) * 24 * time.Hour, Log: pl.log, CA: authorityOfDevices, CRL: cmp.Or(c.MQTTCRL, filepath.Join(c.Data, "mqtt", "crl.pem"))})
 	pl.budget = budget.New(pl.pool, pl.log, pl.devices, nil)
 	workers := river.NewWorkers()
 	river.AddWorker(workers, cases.NewHoldWorker(pl.evidence))
@@ -150,14 +154,18 @@ func (c *serveCmd) openMessages(ctx context.Context, pl *platform, logger *slog.
 			c.MQTTMember = "zhizheng-" + name[:8]
 		}
 		pl.listener, err = pl.devices.NewListener(devices.ListenOptions{URL: c.MQTTURL, CA: c.MQTTCA, Member: c.MQTTMember, Connections: c.MQTTConnections, Log: logger})
+		if err == nil {
+			pl.devices.SendBy(pl.listener)
+		}
 		return err
 	}
 	pl.broker, err = embedded.StartBroker(ctx, embedded.BrokerOptions{Dir: c.Data, Listen: c.MQTTListen, Log: logger, Authenticate: pl.devices.Authenticate,
-		May: devices.May, Publish: pl.devices.TakeDirect, Online: pl.devices.Online, Offline: pl.devices.Offline})
+		May: devices.May, Publish: pl.devices.TakeDirect, Online: pl.devices.Online, Offline: pl.devices.Offline, Listening: pl.devices.Listening})
 	if err != nil {
 		return addressHint(err, c.MQTTListen, "--mqtt-listen")
 	}
 	pl.devices.Attach(pl.broker)
+	pl.devices.SendBy(pl.broker)
 	return nil
 }
 

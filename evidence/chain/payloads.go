@@ -255,3 +255,22 @@ type NotePayload struct {
 	Bytes []byte `cbor:"2,keyasint,omitempty"`
 	OK    bool   `cbor:"3,keyasint"`
 }
+
+// CommandPayload is a command as it was signed for a device.
+type CommandPayload struct {
+	ID      int64  `cbor:"1,keyasint"`
+	Device  string `cbor:"2,keyasint"`
+	Command string `cbor:"3,keyasint"` // "locate", "lock", "sync-clock", "config"
+	Digest  []byte `cbor:"4,keyasint"` // SHA-256 of the signed bytes
+	Expires int64  `cbor:"5,keyasint"` // Unix milliseconds
+	Reason  string `cbor:"6,keyasint,omitempty"`
+	Actor   string `cbor:"7,keyasint"`
+}
+
+// CommandEndPayload is how a command ended.
+type CommandEndPayload struct {
+	ID      int64  `cbor:"1,keyasint"`
+	Device  string `cbor:"2,keyasint"`
+	Outcome string `cbor:"3,keyasint"` // "done", "refused", "expired"
+	Reason  string `cbor:"4,keyasint,omitempty"`
+}

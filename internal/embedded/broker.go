@@ -133,7 +133,9 @@ func (b *Broker) Connected() int { return b.hook.count() }
 func (b *Broker) Sessions() map[string]string { return b.hook.credentials() }
 
 // Send publishes to a device once; nil doesn't say that it is there.
-func (b *Broker) Send(topic string, body []byte) error { return b.server.Publish(topic, body, false, 1) }
+func (b *Broker) Send(topic string, body []byte) error {
+	return b.server.Publish(topic, body, false, 1)
+}
 
 // Disconnect cuts a device's connection, for one whose credential was revoked.
 func (b *Broker) Disconnect(device string) {

@@ -43,6 +43,7 @@ import (
 	"zhizheng/internal/blob"
 	"zhizheng/internal/ca"
 	"zhizheng/internal/pg"
+	"zhizheng/internal/secret"
 	"zhizheng/internal/testenv"
 )
 
@@ -122,7 +123,9 @@ func newCounty(t testing.TB, log func(*evlog.Options), before func(*evlog.Log), 
 	c.Keeper = evidence.NewKeeper(c.Pool, c.Log, c.Store, nil)
 	authorityOfDevices, err := ca.Open(c.Secrets)
 	c.must(err)
-	c.Devices = devices.New(c.Pool, devices.Options{Log: c.Log, CA: authorityOfDevices})
+	commandKey, err := secret.Ed25519(c.Secrets, "device-command.key")
+	c.must(err)
+	c.Devices = devices.New(c.Pool, devices.Options{Log: c.Log, CA: authorityOfDevices, CommandKey: commandKey})
 	c.Budget = budget.New(c.Pool, c.Log, c.Devices, nil)
 	c.Ingest = ingest.New(ingest.Options{Pool: c.Pool, Log: c.Log, Evidence: c.Keeper, Store: c.Store, Attested: func() bool { return true }, Logger: quiet,
 		Retain: func(now time.Time) time.Time { return now.Add(time.Minute) }})

@@ -36,6 +36,22 @@ type DeviceCertificate struct {
 	RevokeReason *string
 }
 
+type DeviceCommand struct {
+	ID         int64
+	DeviceID   string
+	Kind       string
+	Body       []byte
+	Reason     string
+	GivenBy    string
+	GivenAt    time.Time
+	ExpiresAt  time.Time
+	State      string
+	SentAt     *time.Time
+	AnsweredAt *time.Time
+	Answer     string
+	EndedInLog bool
+}
+
 type DeviceEnrolment struct {
 	DeviceID  string
 	CodeHash  []byte

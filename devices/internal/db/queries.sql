@@ -181,3 +181,37 @@ lock table mqtt_member in share row exclusive mode;
 -- name: LeaveMember :execrows
 delete from mqtt_member m where m.member = sqlc.arg(member)
   and exists (select from mqtt_member o where o.member <> m.member and o.seen_at > now() - interval '30 seconds');
+
+-- name: NextCommand :one
+select nextval(pg_get_serial_sequence('device_command', 'id'))::bigint;
+
+-- name: AddCommand :exec
+insert into device_command (id, device_id, kind, body, reason, given_by, given_at, expires_at) overriding system value
+values ($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: ListCommands :many
+select * from device_command where device_id = $1 order by id desc limit sqlc.arg(max);
+
+-- Those to be sent: all that are open, of the device that has just come; else those that were never sent.
+-- name: CommandsToSend :many
+select id, device_id, body from device_command
+where state in ('waiting', 'sent', 'accepted') and expires_at > sqlc.arg(now)::timestamptz
+  and (device_id = sqlc.arg(device)::text or (sqlc.arg(device)::text = '' and state = 'waiting'))
+order by device_id, id;
+
+-- name: CommandSent :exec
+update device_command set state = case when state = 'waiting' then 'sent' else state end, sent_at = sqlc.arg(at)::timestamptz where id = $1;
+
+-- An answer that comes after the end, or again, changes nothing.
+-- name: AnswerCommand :exec
+update device_command set state = sqlc.arg(state)::text, answer = sqlc.arg(answer)::text, answered_at = sqlc.arg(at)::timestamptz
+where id = sqlc.arg(id) and device_id = sqlc.arg(device) and state in ('waiting', 'sent', 'accepted');
+
+-- name: ExpireCommands :exec
+update device_command set state = 'expired' where state in ('waiting', 'sent', 'accepted') and expires_at <= sqlc.arg(now)::timestamptz;
+
+-- name: EndedCommands :many
+select * from device_command where state in ('done', 'refused', 'expired') and not ended_in_log order by id limit 100;
+
+-- name: CommandEndLogged :exec
+update device_command set ended_in_log = true where id = $1;

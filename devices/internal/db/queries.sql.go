@@ -35,6 +35,36 @@ func (q *Queries) AddCertificate(ctx context.Context, arg AddCertificateParams) 
 	return err
 }
 
+const addCommand = `-- name: AddCommand :exec
+insert into device_command (id, device_id, kind, body, reason, given_by, given_at, expires_at) overriding system value
+values ($1, $2, $3, $4, $5, $6, $7, $8)
+`
+
+type AddCommandParams struct {
+	ID        int64
+	DeviceID  string
+	Kind      string
+	Body      []byte
+	Reason    string
+	GivenBy   string
+	GivenAt   time.Time
+	ExpiresAt time.Time
+}
+
+func (q *Queries) AddCommand(ctx context.Context, arg AddCommandParams) error {
+	_, err := q.db.Exec(ctx, addCommand,
+		arg.ID,
+		arg.DeviceID,
+		arg.Kind,
+		arg.Body,
+		arg.Reason,
+		arg.GivenBy,
+		arg.GivenAt,
+		arg.ExpiresAt,
+	)
+	return err
+}
+
 type AddDeadLettersParams struct {
 	ID     string
 	At     time.Time
@@ -67,6 +97,31 @@ type AddMessagesParams struct {
 	DeviceTime time.Time
 	ReceivedAt time.Time
 	Body       []byte
+}
+
+const answerCommand = `-- name: AnswerCommand :exec
+update device_command set state = $1::text, answer = $2::text, answered_at = $3::timestamptz
+where id = $4 and device_id = $5 and state in ('waiting', 'sent', 'accepted')
+`
+
+type AnswerCommandParams struct {
+	State  string
+	Answer string
+	At     time.Time
+	ID     int64
+	Device string
+}
+
+// An answer that comes after the end, or again, changes nothing.
+func (q *Queries) AnswerCommand(ctx context.Context, arg AnswerCommandParams) error {
+	_, err := q.db.Exec(ctx, answerCommand,
+		arg.State,
+		arg.Answer,
+		arg.At,
+		arg.ID,
+		arg.Device,
+	)
+	return err
 }
 
 const buyDevices = `-- name: BuyDevices :exec
@@ -125,6 +180,68 @@ func (q *Queries) Certificate(ctx context.Context, serial string) (CertificateRo
 		&i.Township,
 	)
 	return i, err
+}
+
+const commandEndLogged = `-- name: CommandEndLogged :exec
+update device_command set ended_in_log = true where id = $1
+`
+
+func (q *Queries) CommandEndLogged(ctx context.Context, id int64) error {
+	_, err := q.db.Exec(ctx, commandEndLogged, id)
+	return err
+}
+
+const commandSent = `-- name: CommandSent :exec
+update device_command set state = case when state = 'waiting' then 'sent' else state end, sent_at = $2::timestamptz where id = $1
+`
+
+type CommandSentParams struct {
+	ID int64
+	At time.Time
+}
+
+func (q *Queries) CommandSent(ctx context.Context, arg CommandSentParams) error {
+	_, err := q.db.Exec(ctx, commandSent, arg.ID, arg.At)
+	return err
+}
+
+const commandsToSend = `-- name: CommandsToSend :many
+select id, device_id, body from device_command
+where state in ('waiting', 'sent', 'accepted') and expires_at > $1::timestamptz
+  and (device_id = $2::text or ($2::text = '' and state = 'waiting'))
+order by device_id, id
+`
+
+type CommandsToSendParams struct {
+	Now    time.Time
+	Device string
+}
+
+type CommandsToSendRow struct {
+	ID       int64
+	DeviceID string
+	Body     []byte
+}
+
+// Those to be sent: all that are open, of the device that has just come; else those that were never sent.
+func (q *Queries) CommandsToSend(ctx context.Context, arg CommandsToSendParams) ([]CommandsToSendRow, error) {
+	rows, err := q.db.Query(ctx, commandsToSend, arg.Now, arg.Device)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []CommandsToSendRow{}
+	for rows.Next() {
+		var i CommandsToSendRow
+		if err := rows.Scan(&i.ID, &i.DeviceID, &i.Body); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const countByKind = `-- name: CountByKind :many
@@ -290,6 +407,44 @@ func (q *Queries) EndEnrolment(ctx context.Context, deviceID string) error {
 	return err
 }
 
+const endedCommands = `-- name: EndedCommands :many
+select id, device_id, kind, body, reason, given_by, given_at, expires_at, state, sent_at, answered_at, answer, ended_in_log from device_command where state in ('done', 'refused', 'expired') and not ended_in_log order by id limit 100
+`
+
+func (q *Queries) EndedCommands(ctx context.Context) ([]DeviceCommand, error) {
+	rows, err := q.db.Query(ctx, endedCommands)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []DeviceCommand{}
+	for rows.Next() {
+		var i DeviceCommand
+		if err := rows.Scan(
+			&i.ID,
+			&i.DeviceID,
+			&i.Kind,
+			&i.Body,
+			&i.Reason,
+			&i.GivenBy,
+			&i.GivenAt,
+			&i.ExpiresAt,
+			&i.State,
+			&i.SentAt,
+			&i.AnsweredAt,
+			&i.Answer,
+			&i.EndedInLog,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const enrolment = `-- name: Enrolment :one
 select device_id, code_hash, made_by, expires_at, used_by from device_enrolment where code_hash = $1 for update
 `
@@ -305,6 +460,15 @@ func (q *Queries) Enrolment(ctx context.Context, codeHash []byte) (DeviceEnrolme
 		&i.UsedBy,
 	)
 	return i, err
+}
+
+const expireCommands = `-- name: ExpireCommands :exec
+update device_command set state = 'expired' where state in ('waiting', 'sent', 'accepted') and expires_at <= $1::timestamptz
+`
+
+func (q *Queries) ExpireCommands(ctx context.Context, now time.Time) error {
+	_, err := q.db.Exec(ctx, expireCommands, now)
+	return err
 }
 
 const forgetSeen = `-- name: ForgetSeen :exec
@@ -414,6 +578,49 @@ func (q *Queries) LeaveMember(ctx context.Context, member string) (int64, error)
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const listCommands = `-- name: ListCommands :many
+select id, device_id, kind, body, reason, given_by, given_at, expires_at, state, sent_at, answered_at, answer, ended_in_log from device_command where device_id = $1 order by id desc limit $2
+`
+
+type ListCommandsParams struct {
+	DeviceID string
+	Max      int32
+}
+
+func (q *Queries) ListCommands(ctx context.Context, arg ListCommandsParams) ([]DeviceCommand, error) {
+	rows, err := q.db.Query(ctx, listCommands, arg.DeviceID, arg.Max)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []DeviceCommand{}
+	for rows.Next() {
+		var i DeviceCommand
+		if err := rows.Scan(
+			&i.ID,
+			&i.DeviceID,
+			&i.Kind,
+			&i.Body,
+			&i.Reason,
+			&i.GivenBy,
+			&i.GivenAt,
+			&i.ExpiresAt,
+			&i.State,
+			&i.SentAt,
+			&i.AnsweredAt,
+			&i.Answer,
+			&i.EndedInLog,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const listDevices = `-- name: ListDevices :many
@@ -579,6 +786,17 @@ func (q *Queries) NewestCertificate(ctx context.Context, keyID []byte) (DeviceCe
 		&i.RevokeReason,
 	)
 	return i, err
+}
+
+const nextCommand = `-- name: NextCommand :one
+select nextval(pg_get_serial_sequence('device_command', 'id'))::bigint
+`
+
+func (q *Queries) NextCommand(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, nextCommand)
+	var column_1 int64
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const noLongerAllowed = `-- name: NoLongerAllowed :many

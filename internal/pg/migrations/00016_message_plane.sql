@@ -132,3 +132,25 @@ create table mqtt_member (
   seen_at timestamptz not null
 );
 grant select, insert, update, delete on mqtt_member to zhizheng_app;
+
+-- Commands to devices: the row first, then the message. Its id rises, also as each device sees it.
+create table device_command (
+  id bigint generated always as identity primary key,
+  device_id text not null references device,
+  kind text not null check (kind in ('locate', 'lock', 'sync-clock', 'config')),
+  body bytea not null, -- as it is published, signed
+  reason text not null,
+  given_by text not null,
+  given_at timestamptz not null,
+  expires_at timestamptz not null,
+  state text not null default 'waiting' check (state in ('waiting', 'sent', 'accepted', 'done', 'refused', 'expired')),
+  sent_at timestamptz,
+  answered_at timestamptz,
+  answer text not null default '', -- the device's words
+  ended_in_log boolean not null default false
+);
+create index device_command_of on device_command (device_id, id desc);
+create index device_command_open on device_command (device_id, id) where state in ('waiting', 'sent', 'accepted');
+create index device_command_unlogged on device_command (id) where state in ('done', 'refused', 'expired') and not ended_in_log;
+grant select, insert, update on device_command to zhizheng_app;
+grant usage on sequence device_command_id_seq to zhizheng_app;
