@@ -145,6 +145,60 @@ func (e ChainGapState) Valid() bool {
 	}
 }
 
+// Defines values for CommandState.
+const (
+	CommandStateAccepted CommandState = "accepted"
+	CommandStateDone     CommandState = "done"
+	CommandStateExpired  CommandState = "expired"
+	CommandStateRefused  CommandState = "refused"
+	CommandStateSent     CommandState = "sent"
+	CommandStateWaiting  CommandState = "waiting"
+)
+
+// Valid indicates whether the value is a known member of the CommandState enum.
+func (e CommandState) Valid() bool {
+	switch e {
+	case CommandStateAccepted:
+		return true
+	case CommandStateDone:
+		return true
+	case CommandStateExpired:
+		return true
+	case CommandStateRefused:
+		return true
+	case CommandStateSent:
+		return true
+	case CommandStateWaiting:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CommandKind.
+const (
+	Config    CommandKind = "config"
+	Locate    CommandKind = "locate"
+	Lock      CommandKind = "lock"
+	SyncClock CommandKind = "sync-clock"
+)
+
+// Valid indicates whether the value is a known member of the CommandKind enum.
+func (e CommandKind) Valid() bool {
+	switch e {
+	case Config:
+		return true
+	case Locate:
+		return true
+	case Lock:
+		return true
+	case SyncClock:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DerivedState.
 const (
 	DerivedStateFailed  DerivedState = "failed"
@@ -435,22 +489,22 @@ func (e WipePolicyWhen) Valid() bool {
 
 // Defines values for WitnessState.
 const (
-	Behind      WitnessState = "behind"
-	Refused     WitnessState = "refused"
-	Signed      WitnessState = "signed"
-	Unreachable WitnessState = "unreachable"
+	WitnessStateBehind      WitnessState = "behind"
+	WitnessStateRefused     WitnessState = "refused"
+	WitnessStateSigned      WitnessState = "signed"
+	WitnessStateUnreachable WitnessState = "unreachable"
 )
 
 // Valid indicates whether the value is a known member of the WitnessState enum.
 func (e WitnessState) Valid() bool {
 	switch e {
-	case Behind:
+	case WitnessStateBehind:
 		return true
-	case Refused:
+	case WitnessStateRefused:
 		return true
-	case Signed:
+	case WitnessStateSigned:
 		return true
-	case Unreachable:
+	case WitnessStateUnreachable:
 		return true
 	default:
 		return false
@@ -774,6 +828,27 @@ type ChainTail struct {
 	Counter int64 `json:"counter"`
 }
 
+// Command defines model for Command.
+type Command struct {
+	// Answer The device's words
+	Answer     *string      `json:"answer,omitempty"`
+	AnsweredAt *time.Time   `json:"answered_at,omitempty"`
+	Command    CommandKind  `json:"command"`
+	ExpiresAt  time.Time    `json:"expires_at"`
+	GivenAt    time.Time    `json:"given_at"`
+	GivenBy    string       `json:"given_by"`
+	ID         int64        `json:"id"`
+	Reason     string       `json:"reason"`
+	SentAt     *time.Time   `json:"sent_at,omitempty"`
+	State      CommandState `json:"state"`
+}
+
+// CommandState defines model for Command.State.
+type CommandState string
+
+// CommandKind defines model for CommandKind.
+type CommandKind string
+
 // Completeness What the chain of the key that signed this clip's manifest says about it
 type Completeness struct {
 	Anomalies []ChainAnomaly `json:"anomalies"`
@@ -966,6 +1041,26 @@ type DeviceCounts struct {
 	Total int `json:"total"`
 }
 
+// DeviceIdentity defines model for DeviceIdentity.
+type DeviceIdentity struct {
+	// Broker mqtts://host:port, where it is known
+	Broker *string `json:"broker,omitempty"`
+
+	// Ca What the device trusts, PEM
+	Ca string `json:"ca"`
+
+	// Certificate PEM
+	Certificate string `json:"certificate"`
+
+	// CommandKey Ed25519 public key that commands are checked with, 32 bytes in base64
+	CommandKey string `json:"command_key"`
+
+	// Device The device's id: its common name, client id and user name
+	Device     string    `json:"device"`
+	ExpiresAt  time.Time `json:"expires_at"`
+	RenewAfter time.Time `json:"renew_after"`
+}
+
 // DeviceKind defines model for DeviceKind.
 type DeviceKind string
 
@@ -1082,6 +1177,22 @@ type DockEventPage struct {
 type Docks struct {
 	Items     []Dock    `json:"items"`
 	Townships []DockDay `json:"townships"`
+}
+
+// EnrolDevice defines model for EnrolDevice.
+type EnrolDevice struct {
+	// Code Hyphens, spaces and case don't matter
+	Code string `json:"code"`
+
+	// Csr PKCS #10, PEM; ECDSA, Ed25519 or RSA of 2048 bits. Its subject is ignored
+	Csr string `json:"csr"`
+}
+
+// EnrolmentCode defines model for EnrolmentCode.
+type EnrolmentCode struct {
+	// Code XXXX-XXXX-XXXX
+	Code      string    `json:"code"`
+	ExpiresAt time.Time `json:"expires_at"`
 }
 
 // Evidence defines model for Evidence.
@@ -1220,6 +1331,17 @@ type GapTotals struct {
 
 	// Pending Fingerprints in the log whose footage isn't here yet
 	Pending int64 `json:"pending"`
+}
+
+// GiveCommand defines model for GiveCommand.
+type GiveCommand struct {
+	// Args Of config; at most 4 KiB
+	Args    *map[string]interface{} `json:"args,omitempty"`
+	Command CommandKind             `json:"command"`
+
+	// Minutes How long it is worth doing
+	Minutes *int   `json:"minutes,omitempty"`
+	Reason  string `json:"reason"`
 }
 
 // ImportedCosignatures defines model for ImportedCosignatures.
@@ -1622,6 +1744,11 @@ type Quorum struct {
 // Reason defines model for Reason.
 type Reason struct {
 	Reason string `json:"reason"`
+}
+
+// RenewDevice defines model for RenewDevice.
+type RenewDevice struct {
+	Csr string `json:"csr"`
 }
 
 // SealResult defines model for SealResult.
@@ -2215,6 +2342,18 @@ type SubmitDeviceStatesJSONRequestBody = DeviceStates
 // ExplainGapJSONRequestBody defines body for ExplainGap for application/json ContentType.
 type ExplainGapJSONRequestBody = ExplainGap
 
+// GiveCommandJSONRequestBody defines body for GiveCommand for application/json ContentType.
+type GiveCommandJSONRequestBody = GiveCommand
+
+// RevokeDeviceJSONRequestBody defines body for RevokeDevice for application/json ContentType.
+type RevokeDeviceJSONRequestBody = Reason
+
+// EnrolDeviceJSONRequestBody defines body for EnrolDevice for application/json ContentType.
+type EnrolDeviceJSONRequestBody = EnrolDevice
+
+// RenewDeviceJSONRequestBody defines body for RenewDevice for application/json ContentType.
+type RenewDeviceJSONRequestBody = RenewDevice
+
 // SetCategoryJSONRequestBody defines body for SetCategory for application/json ContentType.
 type SetCategoryJSONRequestBody SetCategoryJSONBody
 
@@ -2340,6 +2479,18 @@ type ServerInterface interface {
 	// ExplainGap Give a gap its reason; a leaf of the log
 	// (POST /api/v1/devices/{id}/chain/gaps)
 	ExplainGap(c *gin.Context, id string)
+	// ListCommands The latest hundred commands to the device and how far each is
+	// (GET /api/v1/devices/{id}/commands)
+	ListCommands(c *gin.Context, id ID)
+	// GiveCommand Give the device a command; a leaf of the log now and when it ends
+	// (POST /api/v1/devices/{id}/commands)
+	GiveCommand(c *gin.Context, id ID)
+	// MakeEnrolmentCode A code that is typed into the device once, for its certificate; the one before ends
+	// (POST /api/v1/devices/{id}/enrolment-code)
+	MakeEnrolmentCode(c *gin.Context, id ID)
+	// RevokeDevice End certificates, token and code of the device, and its connection; leaves of the log
+	// (POST /api/v1/devices/{id}/revoke)
+	RevokeDevice(c *gin.Context, id ID)
 	// ListDocks Docking stations as they are now, and what each township brought today
 	// (GET /api/v1/docks)
 	ListDocks(c *gin.Context)
@@ -2349,6 +2500,12 @@ type ServerInterface interface {
 	// ListDockEvents What happened at a station, newest first: taken, returned, labelled, wiped …
 	// (GET /api/v1/docks/{id}/events)
 	ListDockEvents(c *gin.Context, id ID, params ListDockEventsParams)
+	// EnrolDevice A device's first certificate, for the key that signed the request; failures are limited by address
+	// (POST /api/v1/enrol)
+	EnrolDevice(c *gin.Context)
+	// RenewDevice The next certificate of a key that has a valid one; the request signed by that key is the proof
+	// (POST /api/v1/enrol/renew)
+	RenewDevice(c *gin.Context)
 	// ListEvidence Evidence records, newest recording first
 	// (GET /api/v1/evidence)
 	ListEvidence(c *gin.Context, params ListEvidenceParams)
@@ -3131,6 +3288,106 @@ func (siw *ServerInterfaceWrapper) ExplainGap(c *gin.Context) {
 	siw.Handler.ExplainGap(c, id)
 }
 
+// ListCommands operation middleware
+func (siw *ServerInterfaceWrapper) ListCommands(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListCommands(c, id)
+}
+
+// GiveCommand operation middleware
+func (siw *ServerInterfaceWrapper) GiveCommand(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GiveCommand(c, id)
+}
+
+// MakeEnrolmentCode operation middleware
+func (siw *ServerInterfaceWrapper) MakeEnrolmentCode(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.MakeEnrolmentCode(c, id)
+}
+
+// RevokeDevice operation middleware
+func (siw *ServerInterfaceWrapper) RevokeDevice(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RevokeDevice(c, id)
+}
+
 // ListDocks operation middleware
 func (siw *ServerInterfaceWrapper) ListDocks(c *gin.Context) {
 
@@ -3211,6 +3468,32 @@ func (siw *ServerInterfaceWrapper) ListDockEvents(c *gin.Context) {
 	}
 
 	siw.Handler.ListDockEvents(c, id, params)
+}
+
+// EnrolDevice operation middleware
+func (siw *ServerInterfaceWrapper) EnrolDevice(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.EnrolDevice(c)
+}
+
+// RenewDevice operation middleware
+func (siw *ServerInterfaceWrapper) RenewDevice(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RenewDevice(c)
 }
 
 // ListEvidence operation middleware
@@ -4534,6 +4817,12 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/api/v1/devices/:id", wrapper.GetDevice)
 	router.GET(options.BaseURL+"/api/v1/devices/:id/chain", wrapper.GetDeviceChain)
 	router.POST(options.BaseURL+"/api/v1/devices/:id/chain/gaps", wrapper.ExplainGap)
+	router.POST(options.BaseURL+"/api/v1/devices/:id/enrolment-code", wrapper.MakeEnrolmentCode)
+	router.POST(options.BaseURL+"/api/v1/devices/:id/revoke", wrapper.RevokeDevice)
+	router.GET(options.BaseURL+"/api/v1/devices/:id/commands", wrapper.ListCommands)
+	router.POST(options.BaseURL+"/api/v1/devices/:id/commands", wrapper.GiveCommand)
+	router.POST(options.BaseURL+"/api/v1/enrol", wrapper.EnrolDevice)
+	router.POST(options.BaseURL+"/api/v1/enrol/renew", wrapper.RenewDevice)
 	router.GET(options.BaseURL+"/api/v1/dead-letters", wrapper.ListDeadLetters)
 	router.GET(options.BaseURL+"/api/v1/budget/accounts", wrapper.ListAccounts)
 	router.GET(options.BaseURL+"/api/v1/budget/years/:year", wrapper.ListBudgetYears)
@@ -5358,6 +5647,160 @@ func (response ExplainGapdefaultApplicationProblemPlusJSONResponse) VisitExplain
 	return err
 }
 
+type ListCommandsRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type ListCommandsResponseObject interface {
+	VisitListCommandsResponse(w http.ResponseWriter) error
+}
+
+type ListCommands200JSONResponse struct {
+	Items []Command `json:"items"`
+}
+
+func (response ListCommands200JSONResponse) VisitListCommandsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListCommandsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListCommandsdefaultApplicationProblemPlusJSONResponse) VisitListCommandsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GiveCommandRequestObject struct {
+	ID   ID `json:"id"`
+	Body *GiveCommandJSONRequestBody
+}
+
+type GiveCommandResponseObject interface {
+	VisitGiveCommandResponse(w http.ResponseWriter) error
+}
+
+type GiveCommand201JSONResponse Command
+
+func (response GiveCommand201JSONResponse) VisitGiveCommandResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GiveCommanddefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GiveCommanddefaultApplicationProblemPlusJSONResponse) VisitGiveCommandResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type MakeEnrolmentCodeRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type MakeEnrolmentCodeResponseObject interface {
+	VisitMakeEnrolmentCodeResponse(w http.ResponseWriter) error
+}
+
+type MakeEnrolmentCode201JSONResponse EnrolmentCode
+
+func (response MakeEnrolmentCode201JSONResponse) VisitMakeEnrolmentCodeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type MakeEnrolmentCodedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response MakeEnrolmentCodedefaultApplicationProblemPlusJSONResponse) VisitMakeEnrolmentCodeResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RevokeDeviceRequestObject struct {
+	ID   ID `json:"id"`
+	Body *RevokeDeviceJSONRequestBody
+}
+
+type RevokeDeviceResponseObject interface {
+	VisitRevokeDeviceResponse(w http.ResponseWriter) error
+}
+
+type RevokeDevice204Response struct {
+}
+
+func (response RevokeDevice204Response) VisitRevokeDeviceResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type RevokeDevicedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RevokeDevicedefaultApplicationProblemPlusJSONResponse) VisitRevokeDeviceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListDocksRequestObject struct {
 }
 
@@ -5464,6 +5907,84 @@ type ListDockEventsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListDockEventsdefaultApplicationProblemPlusJSONResponse) VisitListDockEventsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EnrolDeviceRequestObject struct {
+	Body *EnrolDeviceJSONRequestBody
+}
+
+type EnrolDeviceResponseObject interface {
+	VisitEnrolDeviceResponse(w http.ResponseWriter) error
+}
+
+type EnrolDevice200JSONResponse DeviceIdentity
+
+func (response EnrolDevice200JSONResponse) VisitEnrolDeviceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EnrolDevicedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response EnrolDevicedefaultApplicationProblemPlusJSONResponse) VisitEnrolDeviceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewDeviceRequestObject struct {
+	Body *RenewDeviceJSONRequestBody
+}
+
+type RenewDeviceResponseObject interface {
+	VisitRenewDeviceResponse(w http.ResponseWriter) error
+}
+
+type RenewDevice200JSONResponse DeviceIdentity
+
+func (response RenewDevice200JSONResponse) VisitRenewDeviceResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenewDevicedefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RenewDevicedefaultApplicationProblemPlusJSONResponse) VisitRenewDeviceResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -7440,6 +7961,18 @@ type StrictServerInterface interface {
 	// ExplainGap Give a gap its reason; a leaf of the log
 	// (POST /api/v1/devices/{id}/chain/gaps)
 	ExplainGap(ctx context.Context, request ExplainGapRequestObject) (ExplainGapResponseObject, error)
+	// ListCommands The latest hundred commands to the device and how far each is
+	// (GET /api/v1/devices/{id}/commands)
+	ListCommands(ctx context.Context, request ListCommandsRequestObject) (ListCommandsResponseObject, error)
+	// GiveCommand Give the device a command; a leaf of the log now and when it ends
+	// (POST /api/v1/devices/{id}/commands)
+	GiveCommand(ctx context.Context, request GiveCommandRequestObject) (GiveCommandResponseObject, error)
+	// MakeEnrolmentCode A code that is typed into the device once, for its certificate; the one before ends
+	// (POST /api/v1/devices/{id}/enrolment-code)
+	MakeEnrolmentCode(ctx context.Context, request MakeEnrolmentCodeRequestObject) (MakeEnrolmentCodeResponseObject, error)
+	// RevokeDevice End certificates, token and code of the device, and its connection; leaves of the log
+	// (POST /api/v1/devices/{id}/revoke)
+	RevokeDevice(ctx context.Context, request RevokeDeviceRequestObject) (RevokeDeviceResponseObject, error)
 	// ListDocks Docking stations as they are now, and what each township brought today
 	// (GET /api/v1/docks)
 	ListDocks(ctx context.Context, request ListDocksRequestObject) (ListDocksResponseObject, error)
@@ -7449,6 +7982,12 @@ type StrictServerInterface interface {
 	// ListDockEvents What happened at a station, newest first: taken, returned, labelled, wiped …
 	// (GET /api/v1/docks/{id}/events)
 	ListDockEvents(ctx context.Context, request ListDockEventsRequestObject) (ListDockEventsResponseObject, error)
+	// EnrolDevice A device's first certificate, for the key that signed the request; failures are limited by address
+	// (POST /api/v1/enrol)
+	EnrolDevice(ctx context.Context, request EnrolDeviceRequestObject) (EnrolDeviceResponseObject, error)
+	// RenewDevice The next certificate of a key that has a valid one; the request signed by that key is the proof
+	// (POST /api/v1/enrol/renew)
+	RenewDevice(ctx context.Context, request RenewDeviceRequestObject) (RenewDeviceResponseObject, error)
 	// ListEvidence Evidence records, newest recording first
 	// (GET /api/v1/evidence)
 	ListEvidence(ctx context.Context, request ListEvidenceRequestObject) (ListEvidenceResponseObject, error)
@@ -8313,6 +8852,146 @@ func (sh *strictHandler) ExplainGap(ctx *gin.Context, id string) {
 	}
 }
 
+// ListCommands operation middleware
+func (sh *strictHandler) ListCommands(ctx *gin.Context, id ID) {
+	var request ListCommandsRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListCommands(ctx, request.(ListCommandsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListCommands")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListCommandsResponseObject); ok {
+		if err := validResponse.VisitListCommandsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GiveCommand operation middleware
+func (sh *strictHandler) GiveCommand(ctx *gin.Context, id ID) {
+	var request GiveCommandRequestObject
+
+	request.ID = id
+
+	var body GiveCommandJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GiveCommand(ctx, request.(GiveCommandRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GiveCommand")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GiveCommandResponseObject); ok {
+		if err := validResponse.VisitGiveCommandResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// MakeEnrolmentCode operation middleware
+func (sh *strictHandler) MakeEnrolmentCode(ctx *gin.Context, id ID) {
+	var request MakeEnrolmentCodeRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.MakeEnrolmentCode(ctx, request.(MakeEnrolmentCodeRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "MakeEnrolmentCode")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(MakeEnrolmentCodeResponseObject); ok {
+		if err := validResponse.VisitMakeEnrolmentCodeResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RevokeDevice operation middleware
+func (sh *strictHandler) RevokeDevice(ctx *gin.Context, id ID) {
+	var request RevokeDeviceRequestObject
+
+	request.ID = id
+
+	var body RevokeDeviceJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RevokeDevice(ctx, request.(RevokeDeviceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RevokeDevice")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RevokeDeviceResponseObject); ok {
+		if err := validResponse.VisitRevokeDeviceResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListDocks operation middleware
 func (sh *strictHandler) ListDocks(ctx *gin.Context) {
 	var request ListDocksRequestObject
@@ -8383,6 +9062,90 @@ func (sh *strictHandler) ListDockEvents(ctx *gin.Context, id ID, params ListDock
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ListDockEventsResponseObject); ok {
 		if err := validResponse.VisitListDockEventsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// EnrolDevice operation middleware
+func (sh *strictHandler) EnrolDevice(ctx *gin.Context) {
+	var request EnrolDeviceRequestObject
+
+	var body EnrolDeviceJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.EnrolDevice(ctx, request.(EnrolDeviceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "EnrolDevice")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(EnrolDeviceResponseObject); ok {
+		if err := validResponse.VisitEnrolDeviceResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RenewDevice operation middleware
+func (sh *strictHandler) RenewDevice(ctx *gin.Context) {
+	var request RenewDeviceRequestObject
+
+	var body RenewDeviceJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RenewDevice(ctx, request.(RenewDeviceRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RenewDevice")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RenewDeviceResponseObject); ok {
+		if err := validResponse.VisitRenewDeviceResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

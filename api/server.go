@@ -41,7 +41,8 @@ type Deps struct {
 	Budget    *budget.Service
 	Names     manifest.Names // how file names are read
 
-	Console       fs.FS // the built console; index.html answers every page address
+	Broker        string // what devices are told to connect to, "" if that is not known
+	Console       fs.FS  // the built console; index.html answers every page address
 	Version       string
 	Demo          bool
 	SecureCookies bool

@@ -36,6 +36,7 @@ func (s *Server) registerStreams(r gin.IRouter) {
 	r.GET("/api/v1/evidence/:id/receipt", s.handle(s.evidenceReceipt))
 	r.GET("/api/v1/cases/:id/bundle", s.handle(s.caseBundle))
 	r.GET("/api/v1/devices/events", s.handle(s.deviceEvents))
+	r.GET("/api/v1/enrol/crl.pem", s.handle(s.deviceCRL))
 }
 
 // handle lets a stream handler return its error like the generated ones do.

@@ -46,10 +46,10 @@ func (s *Service) count(ctx context.Context, key []byte, most int32) error {
 	now := s.now()
 	c, err := s.q.CountAttempt(ctx, db.CountAttemptParams{Key: key, Now: now, WindowEnd: now.Add(limitWindow)})
 	if err != nil {
-		return fmt.Errorf("count sign-in: %w", err)
+		return fmt.Errorf("count attempt: %w", err)
 	}
 	if c.Failures > most {
-		return fault.RateLimited(max(c.WindowEnd.Sub(now), time.Second), "登录尝试过多，请稍后再试")
+		return fault.RateLimited(max(c.WindowEnd.Sub(now), time.Second), "尝试过多，请稍后再试")
 	}
 	return nil
 }
@@ -60,6 +60,21 @@ func (s *Service) forgive(ctx context.Context, byUser, byAddr []byte) error {
 	}
 	if err := s.q.ForgiveAttempt(ctx, byAddr); err != nil {
 		return fmt.Errorf("forgive sign-in: %w", err)
+	}
+	return nil
+}
+
+// Attempt runs what strangers may try, such as a code they were given; what fails counts for the address.
+func (s *Service) Attempt(ctx context.Context, what, addr string, fn func() error) error {
+	key := limitKey(what, network(addr))
+	if err := s.count(ctx, key, addressFailures); err != nil {
+		return err
+	}
+	if err := fn(); err != nil {
+		return err
+	}
+	if err := s.q.ForgiveAttempt(ctx, key); err != nil {
+		return fmt.Errorf("forgive attempt: %w", err)
 	}
 	return nil
 }

@@ -148,15 +148,18 @@ func (s *Service) Enqueue(ctx context.Context, topic string, body []byte, result
 	return s.queues[maphash.String(s.seed, device)%workers].put(ctx, l)
 }
 
-// Run stores messages, keeps presence, feeds the stream of changes and sweeps old messages, until ctx ends.
+// Run stores messages, keeps presence, feeds the stream of changes, makes and drops days of messages, until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
+	s.tryKeepDays(ctx) // before the first message, which would go to the table for all other days
 	g, ctx := errgroup.WithContext(ctx)
 	for _, q := range s.queues {
 		g.Go(func() error { s.work(ctx, q); return nil })
 	}
 	g.Go(func() error { s.runPresence(ctx); return nil })
 	g.Go(func() error { s.runLive(ctx); return nil })
-	g.Go(func() error { s.runSweep(ctx); return nil })
+	g.Go(func() error { s.runDays(ctx); return nil })
+	g.Go(func() error { s.runWatch(ctx); return nil })
+	g.Go(func() error { s.runCommands(ctx); return nil })
 	err := g.Wait()
 	for _, q := range s.queues {
 		q.close()
@@ -190,6 +193,9 @@ func (s *Service) work(ctx context.Context, q *queue) {
 // one goes to the dead letters. Without a database nobody is told anything but to try again.
 func (s *Service) settle(ctx context.Context, batch []*letter) {
 	err := s.commit(ctx, batch)
+	if pg.IsPassing(err) { // a day was made while the batch waited for its place; now it goes there
+		err = s.commit(ctx, batch)
+	}
 	if err == nil || fault.Is(err, fault.KindUnavailable) || fault.Is(err, fault.KindStorageFull) || errors.Is(err, context.DeadlineExceeded) {
 		if err != nil {
 			s.log.WarnContext(ctx, "messages not stored, devices will send them again", "messages", len(batch), "err", err)
@@ -216,7 +222,7 @@ func (s *Service) settle(ctx context.Context, batch []*letter) {
 }
 
 // commit writes a batch in one transaction. Crash before the commit: no acknowledgement went out, the devices send again. Crash after
-// it: they send again too, and (device, epoch, seq) is there already.
+// it: they send again too, and device_seen has the number already.
 func (s *Service) commit(ctx context.Context, batch []*letter) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -227,6 +233,11 @@ func (s *Service) commit(ctx context.Context, batch []*letter) error {
 	good := make([]*letter, 0, len(batch))
 	var dead []db.AddDeadLettersParams
 	for _, l := range batch {
+		if l.bad == "" {
+			if _, scattered := s.scattered.Load(boot{l.msg.Device, l.msg.Epoch}); scattered {
+				l.bad = "the numbers of this boot have too many gaps"
+			}
+		}
 		if l.bad == "" {
 			good = append(good, l)
 		} else {
@@ -248,13 +259,17 @@ func (s *Service) commit(ctx context.Context, batch []*letter) error {
 		if len(good) == 0 {
 			return nil
 		}
-		fresh, err := q.AddMessages(ctx, messageRows(good, now))
-		if err != nil {
+		news, err := s.unseen(ctx, q, good, now)
+		if err != nil || len(news) == 0 {
+			return err
+		}
+		if _, err := q.AddMessages(ctx, messageRows(news, now)); err != nil {
 			return fmt.Errorf("store messages: %w", err)
 		}
-		if states = newest(good, fresh, now); len(states.Devices) == 0 {
-			return nil
+		if err := s.answers(ctx, q, news, now); err != nil {
+			return err
 		}
+		states = newest(news, now)
 		if err := q.PutStates(ctx, states); err != nil {
 			return fmt.Errorf("store states: %w", err)
 		}
@@ -296,30 +311,20 @@ func (s *Service) recognise(ctx context.Context, batch []*letter) error {
 	return nil
 }
 
-func messageRows(good []*letter, now time.Time) db.AddMessagesParams {
-	n := len(good)
-	p := db.AddMessagesParams{Devices: make([]string, n), Epochs: make([]int64, n), Seqs: make([]int64, n), Kinds: make([]string, n),
-		DeviceTimes: make([]time.Time, n), ReceivedAt: now, Bodies: make([][]byte, n)}
-	for i, l := range good {
-		p.Devices[i], p.Epochs[i], p.Seqs[i], p.Kinds[i] = l.msg.Device, l.msg.Epoch, l.msg.Seq, l.msg.Kind
-		p.DeviceTimes[i], p.Bodies[i] = l.msg.Time, l.body
+func messageRows(news []*letter, now time.Time) []db.AddMessagesParams {
+	rows := make([]db.AddMessagesParams, len(news))
+	for i, l := range news {
+		rows[i] = db.AddMessagesParams{DeviceID: l.msg.Device, Epoch: l.msg.Epoch, Seq: l.msg.Seq, Kind: l.msg.Kind, DeviceTime: l.msg.Time, ReceivedAt: now, Body: l.body}
 	}
-	return p
+	return rows
 }
 
-// newest folds the letters that were new, in order, into one change a device. A repetition changes nothing, not even when the device
-// was last heard of.
-func newest(sorted []*letter, fresh []db.AddMessagesRow, now time.Time) db.PutStatesParams {
-	isNew := make(map[db.AddMessagesRow]bool, len(fresh))
-	for _, f := range fresh {
-		isNew[f] = true
-	}
+// newest folds letters that are new, in order, into one change a device. A repetition changes nothing, not even when the device was
+// last heard of.
+func newest(news []*letter, now time.Time) db.PutStatesParams {
 	p := db.PutStatesParams{At: now}
-	for _, l := range sorted {
+	for _, l := range news {
 		m := l.msg
-		if k := (db.AddMessagesRow{DeviceID: m.Device, Epoch: m.Epoch, Seq: m.Seq}); !isNew[k] {
-			continue
-		}
 		i := len(p.Devices) - 1
 		if i < 0 || p.Devices[i] != m.Device {
 			i++
@@ -357,24 +362,4 @@ func short(s string) string {
 		s = strings.ToValidUTF8(s[:300], "") + "…"
 	}
 	return s
-}
-
-// runSweep deletes messages older than the setting, a slice at a time.
-func (s *Service) runSweep(ctx context.Context) {
-	t := time.NewTicker(10 * time.Minute)
-	defer t.Stop()
-	for {
-		n, err := s.q.SweepMessages(ctx, s.now().Add(-s.keep))
-		if err != nil && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "old messages not swept, next try in ten minutes", "err", err)
-		}
-		if n > 0 && err == nil {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-t.C:
-		}
-	}
 }

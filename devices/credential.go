@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -33,7 +34,7 @@ func (s *Service) IssueTokens(ctx context.Context, ids []string) (map[string]str
 	return tokens, nil
 }
 
-// RevokeToken ends a device's token for connections to come.
+// RevokeToken ends a device's token and the connection it let in.
 func (s *Service) RevokeToken(ctx context.Context, device string) error {
 	n, err := s.q.RevokeCredential(ctx, db.RevokeCredentialParams{DeviceID: device, At: s.now().UTC()})
 	if err != nil {
@@ -42,13 +43,28 @@ func (s *Service) RevokeToken(ctx context.Context, device string) error {
 	if n == 0 {
 		return fault.NotFound("设备没有有效的接入凭据")
 	}
+	s.watch()
 	return nil
 }
 
-// Authenticate checks a device's token, and that the device is not lost or retired. fault.Unauthorized if any of it is wrong, without
-// telling which.
-func (s *Service) Authenticate(ctx context.Context, device, token string) error {
+// Authenticate checks what a device shows, its certificate or else its token, and that the device is not lost or retired.
+// fault.Unauthorized if any of it is wrong, without telling which. That the certificate is ours and in its time was checked by TLS.
+func (s *Service) Authenticate(ctx context.Context, device, token string, cert *x509.Certificate) error {
 	wrong := fault.Unauthorized("设备凭据不对")
+	if cert != nil {
+		c, err := s.q.Certificate(ctx, cert.SerialNumber.Text(16))
+		if errors.Is(err, pgx.ErrNoRows) {
+			return wrong
+		}
+		if err != nil {
+			return fmt.Errorf("look up certificate: %w", err)
+		}
+		if c.DeviceID != device || cert.Subject.CommonName != device || c.RevokedAt != nil || c.Status == Lost || c.Status == Retired {
+			return wrong
+		}
+		s.known.Store(device, c.Township)
+		return nil
+	}
 	c, err := s.q.Credential(ctx, device)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return wrong

@@ -2,17 +2,20 @@
 // state, presence, messages. It promises that a message is stored before it is acknowledged, once however often it comes, and that
 // older news never overwrites newer. It never knows evidence or money: a posting that bought a device is an id to it.
 //
-// Read devices.go for the registry, message.go for what devices may say (pure), batch.go for the way into the database, presence.go
+// Read devices.go for the registry, enrol.go for who a device is, message.go for what devices may say (pure), batch.go for the way into the database, seen.go for
+// what came before, presence.go
 // for who is there, live.go for the stream of changes.
 package devices
 
 import (
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"hash/maphash"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,6 +23,8 @@ import (
 
 	"zhizheng/authority"
 	"zhizheng/devices/internal/db"
+	"zhizheng/evidence/evlog"
+	"zhizheng/internal/ca"
 	"zhizheng/internal/fault"
 	"zhizheng/internal/id"
 	"zhizheng/internal/pg"
@@ -88,7 +93,11 @@ type Device struct {
 type Options struct {
 	Now          func() time.Time
 	Logger       *slog.Logger
-	KeepMessages time.Duration // how long messages are kept, and repetitions of them known; 0 is 72 hours
+	Log          *evlog.Log         // where identities of devices are leaves; nil: none are issued
+	CA           *ca.Authority      // who issues them
+	CommandKey   ed25519.PrivateKey // signs commands; nil: none are given
+	CRL          string             // file of revoked certificates for external brokers, "" for none
+	KeepMessages time.Duration      // how long messages are kept, to the day; 0 is 72 hours
 }
 
 // Service is the one way to the tables of devices.
@@ -103,6 +112,18 @@ type Service struct {
 	seed   maphash.Seed // which device's messages go to which queue
 	here   *presence
 	known  sync.Map // device id → township; devices are never deleted
+
+	scattered sync.Map // boots whose numbers are not followed any more
+
+	leaves  *evlog.Log
+	ca      *ca.Authority
+	crlFile string
+	broker  atomic.Pointer[Broker]
+	changed chan struct{} // an identity ended
+
+	commandKey ed25519.PrivateKey
+	sender     atomic.Pointer[Sender]
+	toSend     chan string // device that has come, "" for a new command
 }
 
 // New makes the service. Messages are taken while Run runs.
@@ -117,7 +138,8 @@ func New(pool *pgxpool.Pool, o Options) *Service {
 		o.KeepMessages = 72 * time.Hour
 	}
 	s := &Service{pool: pool, q: db.New(pool), now: o.Now, log: o.Logger, keep: o.KeepMessages, live: newHub(), here: newPresence(),
-		seed: maphash.MakeSeed()}
+		seed: maphash.MakeSeed(), leaves: o.Log, ca: o.CA, crlFile: o.CRL, changed: make(chan struct{}, 1),
+		commandKey: o.CommandKey, toSend: make(chan string, 4096)}
 	for i := range s.queues {
 		s.queues[i] = newQueue()
 	}

@@ -2,15 +2,21 @@ package devices_test
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,8 +27,12 @@ import (
 
 	"zhizheng/authority"
 	"zhizheng/devices"
+	"zhizheng/evidence/evlog"
+	"zhizheng/evidence/evlog/evlogtest"
+	"zhizheng/internal/ca"
 	"zhizheng/internal/embedded"
 	"zhizheng/internal/pg"
+	"zhizheng/internal/secret"
 	"zhizheng/internal/testenv"
 )
 
@@ -38,7 +48,9 @@ type env struct {
 	pool  *pgxpool.Pool
 	owner *pgxpool.Pool // may see and end others' connections
 	svc   *devices.Service
+	log   *evlog.Log
 	now   atomic.Pointer[time.Time]
+	dir   string // the data folder: the authority's key, the revocation list
 	stop  func() // ends the service's Run
 
 	settling sync.WaitGroup
@@ -51,7 +63,7 @@ func newEnv(t *testing.T) *env {
 
 func newEnvOn(t *testing.T, address string) *env {
 	t.Helper()
-	e := &env{t: t}
+	e := &env{t: t, dir: t.TempDir()}
 	var err error
 	if e.pool, err = pg.Open(t.Context(), address, 16); err != nil {
 		t.Fatal(err)
@@ -63,7 +75,17 @@ func newEnvOn(t *testing.T, address string) *env {
 	t.Cleanup(e.owner.Close)
 	e.turn(time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC))
 	e.exec(`insert into township (code, name, kind, position) values ($1, '东河镇', 'town', 1), ($2, '嘉川镇', 'town', 2)`, donghe, jiachuan)
-	e.svc = devices.New(e.pool, devices.Options{Now: func() time.Time { return *e.now.Load() }, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	a, err := ca.Open(e.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commandKey, err := secret.Ed25519(e.dir, "device-command.key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.log = evlogtest.Log(t, e.pool)
+	e.svc = devices.New(e.pool, devices.Options{Now: func() time.Time { return *e.now.Load() }, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Log: e.log, CA: a, CommandKey: commandKey, CRL: filepath.Join(e.dir, "mqtt", "crl.pem")})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -127,16 +149,18 @@ func (e *env) stored(id string) int {
 // broker starts the embedded broker on the service.
 func (e *env) broker() *embedded.Broker {
 	e.t.Helper()
-	return e.brokerAt(e.t.TempDir(), "")
+	return e.brokerAt(e.dir, "")
 }
 
 func (e *env) brokerAt(dir, listen string) *embedded.Broker {
 	e.t.Helper()
 	b, err := embedded.StartBroker(e.t.Context(), embedded.BrokerOptions{Dir: dir, Listen: listen, Authenticate: e.svc.Authenticate, May: devices.May,
-		Publish: e.svc.TakeDirect, Online: e.svc.Online, Offline: e.svc.Offline, Log: slog.New(slog.DiscardHandler)})
+		Publish: e.svc.TakeDirect, Online: e.svc.Online, Offline: e.svc.Offline, Listening: e.svc.Listening, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		e.t.Fatal(err)
 	}
+	e.svc.Attach(b)
+	e.svc.SendBy(b)
 	e.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), soon)
 		defer cancel()
@@ -167,6 +191,63 @@ type peer struct {
 	c    mqtt.Client
 	lost chan error
 	wire atomic.Pointer[net.Conn]
+
+	certs []tls.Certificate // shown to the broker
+}
+
+// newKey makes a device's key and the request it signs.
+func newKey(t *testing.T) (*ecdsa.PrivateKey, string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key, requestOf(t, key)
+}
+
+func requestOf(t *testing.T, key *ecdsa.PrivateKey) string {
+	t.Helper()
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{Subject: pkix.Name{CommonName: "whatever it likes"}}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der}))
+}
+
+// as is the county's manager.
+func (e *env) as() context.Context { return authority.WithActor(e.t.Context(), authority.System) }
+
+// enrolled gives a registered device a certificate.
+func (e *env) enrolled(id string) tls.Certificate {
+	e.t.Helper()
+	key, request := newKey(e.t)
+	c, err := e.svc.EnrolmentCode(e.as(), id)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	got, err := e.svc.Enrol(e.t.Context(), c.Code, request)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return pair(e.t, got, key)
+}
+
+func pair(t *testing.T, i devices.Identity, key *ecdsa.PrivateKey) tls.Certificate {
+	t.Helper()
+	block, _ := pem.Decode([]byte(i.Certificate))
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: key, Leaf: cert}
+}
+
+// dialWith is a device that shows a certificate and no password.
+func dialWith(t *testing.T, address, ca, id string, cert tls.Certificate, change ...func(*mqtt.ClientOptions)) *peer {
+	t.Helper()
+	p := dialAs(t, address, ca, id, "", append([]func(*mqtt.ClientOptions){func(o *mqtt.ClientOptions) { o.SetUsername("").SetPassword("") }}, change...)...)
+	p.certs = []tls.Certificate{cert}
+	return p
 }
 
 // dialAs makes the client of a device; change alters what it says of itself.
@@ -186,7 +267,9 @@ func dialAs(t *testing.T, address, ca, id, token string, change ...func(*mqtt.Cl
 		if ca == "" {
 			c, err = net.Dial("tcp", u.Host)
 		} else {
-			c, err = tls.Dial("tcp", u.Host, trust(t, ca))
+			conf := trust(t, ca)
+			conf.Certificates = p.certs
+			c, err = tls.Dial("tcp", u.Host, conf)
 		}
 		if err == nil {
 			p.wire.Store(&c)

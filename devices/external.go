@@ -11,33 +11,52 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"zhizheng/devices/internal/db"
+	"zhizheng/internal/pg"
 )
 
 // ListenOptions name an external broker.
 type ListenOptions struct {
-	URL    string // mqtts://user:password@host:port, or mqtt:// without TLS; the ports' defaults are 8883 and 1883
-	CA     string // file of the certificate to trust, PEM; "" means the system's
-	Client string // the client id, "" means zhizheng; under it the broker keeps what was not acknowledged
-	Log    *slog.Logger
+	URL string // mqtts://user:password@host:port, or mqtt:// without TLS; the ports' defaults are 8883 and 1883
+	CA  string // file of the certificate to trust, PEM; "" means the system's
+	Log *slog.Logger
+
+	// Member is this server's lasting name among those that share the broker's messages; "" means zhizheng. Under it the broker keeps what
+	// was not acknowledged.
+	Member      string
+	Connections int // 0 means 8; what is in flight on each bounds the rate
 }
 
-// Listener takes devices' messages from an external broker. It acknowledges each after its commit, in the order in which they came. A
-// message that could not be stored ends the connection: the broker sends all that was not acknowledged again on the next one.
+// Listener takes devices' messages from an external broker, over several connections that share them with those of other servers. It
+// acknowledges each after its commit, in the order in which they came. A message that could not be stored ends the connection: the
+// broker sends all that was not acknowledged again on the next one. Who is there is heard by every server, over a connection of its own.
 type Listener struct {
 	svc    *Service
 	o      ListenOptions
 	broker *url.URL
 	tls    *tls.Config // nil without TLS
-	up     atomic.Bool
+	up     atomic.Int32
+	out    atomic.Pointer[mqtt.Client] // while it is connected
+}
+
+// line is one connection to the broker.
+type line struct {
+	client, filter string
+	lasting        bool // the broker keeps what comes while we are away
 }
 
 const (
-	allUp       = topicRoot + "+/+/up/#"
-	inFlight    = 4096 // read ahead of the acknowledgements; brokers send fewer
+	sharedUp    = "$share/zhizheng/" + topicRoot + "+/+/up/#"
+	allPresence = topicRoot + "+/+/up/" + kindConn
+	ownTopics   = "zz/platform/" // what the platform says to itself
+	inFlight    = 4096           // read ahead of the acknowledgements; brokers send fewer
 	patience    = 20 * time.Second
 	minBackoff  = time.Second
 	maxBackoff  = 30 * time.Second
@@ -49,8 +68,11 @@ func (s *Service) NewListener(o ListenOptions) (*Listener, error) {
 	if o.Log == nil {
 		o.Log = s.log
 	}
-	if o.Client == "" {
-		o.Client = "zhizheng"
+	if o.Member == "" {
+		o.Member = "zhizheng"
+	}
+	if o.Connections <= 0 {
+		o.Connections = 8
 	}
 	u, err := url.Parse(o.URL)
 	if err != nil || u.Hostname() == "" || (u.Scheme != "mqtts" && u.Scheme != "mqtt") {
@@ -78,32 +100,99 @@ func (s *Service) NewListener(o ListenOptions) (*Listener, error) {
 	return l, nil
 }
 
-// Ready tells whether messages are coming in.
+func (l *Listener) lines() []line {
+	all := []line{{l.o.Member + "-here", allPresence, false}}
+	for i := range l.o.Connections {
+		all = append(all, line{fmt.Sprintf("%s-%d", l.o.Member, i), sharedUp, true})
+	}
+	return all
+}
+
+// Ready tells whether messages are coming in over every connection.
 func (l *Listener) Ready(context.Context) error {
-	if !l.up.Load() {
-		return errors.New("not connected to the MQTT broker")
+	if n := int(l.up.Load()); n <= l.o.Connections {
+		return fmt.Errorf("%d of %d connections to the MQTT broker", n, l.o.Connections+1)
 	}
 	return nil
 }
 
-// Run listens until ctx ends, and connects again for as long as it takes. Messages are taken while the service's Run runs.
+// Send publishes to a device.
+func (l *Listener) Send(topic string, body []byte) error {
+	c := l.out.Load()
+	if c == nil {
+		return errors.New("not connected to the MQTT broker")
+	}
+	t := (*c).Publish(topic, 1, false, body)
+	if !t.WaitTimeout(patience) {
+		return errors.New("no answer in time")
+	}
+	return t.Error()
+}
+
+// errLeaving ends a session for good: the broker shall keep nothing for it any more.
+var errLeaving = errors.New("leaving")
+
+// Run listens until ctx ends, and connects again for as long as it takes. Messages are taken while the service's Run runs. At the end
+// it leaves the share if another server is there; else the broker keeps what comes for our next start.
 func (l *Listener) Run(ctx context.Context) error {
+	work, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer end(nil)
+	var g sync.WaitGroup
+	for _, x := range l.lines() {
+		g.Go(func() { l.keep(work, x) })
+	}
+	t := time.NewTicker(10 * time.Second)
+	defer t.Stop()
+	for ctx.Err() == nil {
+		if err := l.svc.q.SeeMember(ctx, l.o.Member); err != nil && ctx.Err() == nil {
+			l.o.Log.WarnContext(ctx, "this server's place in the share not noted, trying again", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+	}
+	if l.mayLeave(work) {
+		end(errLeaving)
+	}
+	end(nil)
+	g.Wait()
+	return nil
+}
+
+// mayLeave takes our name off if another's is there; of two that stop at once, one stays.
+func (l *Listener) mayLeave(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var n int64
+	err := pg.InTx(ctx, l.svc.pool, func(tx *pg.Tx) (err error) {
+		q := db.New(tx)
+		if err = q.LockMembers(ctx); err == nil {
+			n, err = q.LeaveMember(ctx, l.o.Member)
+		}
+		return err
+	})
+	return err == nil && n > 0
+}
+
+// keep holds one line until ctx ends.
+func (l *Listener) keep(ctx context.Context, x line) {
 	backoff := minBackoff
 	for {
 		begun := time.Now()
-		err := l.session(ctx)
+		err := l.session(ctx, x)
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 		if time.Since(begun) > time.Minute {
 			backoff = minBackoff
 		}
-		l.o.Log.WarnContext(ctx, "not listening to the MQTT broker, trying again", "in", backoff, "err", err)
+		l.o.Log.WarnContext(ctx, "not listening to the MQTT broker, trying again", "client", x.client, "in", backoff, "err", err)
 		t := time.NewTimer(backoff)
 		select {
 		case <-ctx.Done():
 			t.Stop()
-			return nil
+			return
 		case <-t.C:
 		}
 		backoff = min(2*backoff, maxBackoff)
@@ -118,25 +207,31 @@ type delivery struct {
 
 // session is one connection. A client of its own for each, because the library drops acknowledgements of messages that came over the
 // connection before.
-func (l *Listener) session(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (l *Listener) session(outer context.Context, x line) error {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(outer)) // it outlives outer by its leaving
 	defer cancel(nil)
 	pending := make(chan delivery, inFlight)
+	last := make(chan struct{})                   // all that the broker kept for us has come
 	take := func(_ mqtt.Client, m mqtt.Message) { // called in order; it waits while the queue is full
 		d := delivery{m, make(chan error, 1)}
-		if err := l.svc.Enqueue(ctx, m.Topic(), m.Payload(), func(err error) { d.done <- err }); err != nil {
-			d.done <- err
+		_, kind, err := ParseTopic(m.Topic())
+		switch {
+		case strings.HasPrefix(m.Topic(), ownTopics):
+			d.done <- nil
+			close(last)
+		case err == nil && kind == kindConn && x.lasting: // heard in its order over the other line
+			d.done <- nil
+		default:
+			if err := l.svc.Enqueue(ctx, m.Topic(), m.Payload(), func(err error) { d.done <- err }); err != nil {
+				d.done <- err
+			}
 		}
 		select {
 		case pending <- d:
-		default:
-			select {
-			case pending <- d:
-			case <-ctx.Done():
-			}
+		case <-ctx.Done():
 		}
 	}
-	client := mqtt.NewClient(l.options().SetDefaultPublishHandler(take).
+	client := mqtt.NewClient(l.options(x, !x.lasting).SetDefaultPublishHandler(take).
 		SetConnectionLostHandler(func(_ mqtt.Client, err error) { cancel(fmt.Errorf("connection lost: %w", err)) }))
 	acked := make(chan struct{})
 	go func() {
@@ -144,26 +239,85 @@ func (l *Listener) session(ctx context.Context) error {
 		acknowledge(ctx, cancel, pending)
 	}()
 	defer func() {
-		l.up.Store(false)
 		cancel(nil)
 		<-acked
 		client.Disconnect(1000)
 	}()
+	stop := context.AfterFunc(outer, func() { // before the line stands there is nothing to leave
+		if !errors.Is(context.Cause(outer), errLeaving) {
+			cancel(context.Cause(outer))
+		}
+	})
+	defer stop()
 	// What the broker kept for us comes at once, before the subscription is confirmed.
 	if err := finished(ctx, client.Connect()); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	sub := client.Subscribe(allUp, 1, nil).(*mqtt.SubscribeToken)
+	if err := subscribe(ctx, client, x.filter); err != nil {
+		return err
+	}
+	l.up.Add(1)
+	defer l.up.Add(-1)
+	if !x.lasting {
+		l.out.Store(&client)
+		defer l.out.Store(nil)
+	}
+	l.o.Log.DebugContext(ctx, "listening to the MQTT broker", "broker", l.broker.Host, "client", x.client)
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-outer.Done():
+	}
+	if !x.lasting || !errors.Is(context.Cause(outer), errLeaving) {
+		return context.Cause(outer)
+	}
+	err := l.leave(ctx, client, x, last)
+	cancel(errLeaving)
+	<-acked
+	if err == nil && errors.Is(context.Cause(ctx), errLeaving) { // nothing failed on the way: the broker may forget us
+		client.Disconnect(1000)
+		client = mqtt.NewClient(l.options(x, true))
+		err = finished(context.WithoutCancel(ctx), client.Connect())
+	}
+	if err != nil { // what it keeps for us comes when we are back
+		l.o.Log.WarnContext(ctx, "share of messages not given back", "client", x.client, "err", err)
+	}
+	return err
+}
+
+// leave ends the subscription and waits for what the broker had put aside for us: a message to ourselves comes after all of it.
+func (l *Listener) leave(ctx context.Context, client mqtt.Client, x line, last <-chan struct{}) error {
+	if err := finished(ctx, client.Unsubscribe(x.filter)); err != nil {
+		return fmt.Errorf("unsubscribe: %w", err)
+	}
+	own := ownTopics + x.client
+	if err := subscribe(ctx, client, own); err != nil {
+		return err
+	}
+	if err := finished(ctx, client.Publish(own, 1, false, "")); err != nil {
+		return fmt.Errorf("publish: %w", err)
+	}
+	slow := time.NewTimer(2 * time.Minute)
+	defer slow.Stop()
+	select {
+	case <-last:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-slow.C:
+		return errors.New("the broker has not sent all in time")
+	}
+}
+
+func subscribe(ctx context.Context, client mqtt.Client, filter string) error {
+	sub := client.Subscribe(filter, 1, nil).(*mqtt.SubscribeToken)
 	if err := finished(ctx, sub); err != nil {
 		return fmt.Errorf("subscribe: %w", err)
 	}
-	if sub.Result()[allUp] == refusedByte {
-		return fmt.Errorf("the broker refuses the subscription to %s", allUp)
+	if sub.Result()[filter] == refusedByte {
+		return fmt.Errorf("the broker refuses the subscription to %s", filter)
 	}
-	l.up.Store(true)
-	l.o.Log.InfoContext(ctx, "listening to the MQTT broker", "broker", l.broker.Host)
-	<-ctx.Done()
-	return context.Cause(ctx)
+	return nil
 }
 
 // acknowledge answers in the order in which messages came (MQTT 3.1.1 section 4.6), each after its commit. At the end it still answers
@@ -201,9 +355,9 @@ func finished(ctx context.Context, t mqtt.Token) error {
 	}
 }
 
-func (l *Listener) options() *mqtt.ClientOptions {
-	o := mqtt.NewClientOptions().AddBroker(l.broker.Scheme + "://" + l.broker.Host).SetProtocolVersion(4).SetClientID(l.o.Client).
-		SetCleanSession(false).SetAutoAckDisabled(true).SetOrderMatters(true).SetAutoReconnect(false).
+func (l *Listener) options(x line, clean bool) *mqtt.ClientOptions {
+	o := mqtt.NewClientOptions().AddBroker(l.broker.Scheme + "://" + l.broker.Host).SetProtocolVersion(4).SetClientID(x.client).
+		SetCleanSession(clean).SetAutoAckDisabled(true).SetOrderMatters(true).SetAutoReconnect(false).
 		SetKeepAlive(30 * time.Second).SetPingTimeout(patience).SetConnectTimeout(patience).SetWriteTimeout(patience).
 		SetCustomOpenConnectionFn(l.dial)
 	if l.broker.User != nil {

@@ -3,21 +3,17 @@ package devices_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/big"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -26,21 +22,24 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"zhizheng/devices"
+	"zhizheng/internal/ca"
 	"zhizheng/internal/testenv"
 )
 
 // mosquitto is a broker that is not ours, with TLS, passwords, and devices kept to their own topics.
 type mosquitto struct {
-	t       *testing.T
-	dir, ca string
-	port    int
-	cmd     *exec.Cmd
-	log     *bytes.Buffer
+	t              *testing.T
+	dir, ca        string
+	port, certPort int
+	cmd            *exec.Cmd
+	log            *bytes.Buffer
 }
 
-const platformUser, platformPassword = "platform", "p@ss/word"
+const platformUser, platformPassword = devices.PlatformUser, "p@ss/word"
 
-func newMosquitto(t *testing.T, users map[string]string) *mosquitto {
+// newMosquitto is set up as we tell counties to; users come in by token beside the platform.
+func (e *env) newMosquitto(users map[string]string) *mosquitto {
+	t := e.t
 	t.Helper()
 	program := "mosquitto"
 	if _, err := exec.LookPath(program); err != nil {
@@ -56,32 +55,33 @@ func newMosquitto(t *testing.T, users map[string]string) *mosquitto {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &mosquitto{t: t, dir: t.TempDir(), port: ln.Addr().(*net.TCPAddr).Port}
+	other, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &mosquitto{t: t, dir: t.TempDir(), port: ln.Addr().(*net.TCPAddr).Port, certPort: other.Addr().(*net.TCPAddr).Port}
 	ln.Close()
+	other.Close()
+	files, err := devices.Mosquitto{Dir: m.dir, Devices: m.listens(m.certPort), Platform: m.listens(m.port), Password: platformPassword, CA: e.ca(), CRL: e.crl()}.Files()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range files {
+		m.write(name, text)
+	}
 	m.ca = filepath.Join(m.dir, "ca.crt")
-	m.certificate()
-	var passwords strings.Builder
-	users[platformUser] = platformPassword
-	for u, p := range users {
-		fmt.Fprintf(&passwords, "%s:%s\n", u, p)
+	if len(users) > 0 {
+		var all []string
+		for u, p := range users {
+			all = append(all, u+":"+p)
+		}
+		m.write("tokens", strings.Join(all, "\n")+"\n")
+		if out, err := exec.Command("mosquitto_passwd", "-U", filepath.Join(m.dir, "tokens")).CombinedOutput(); err != nil {
+			t.Fatalf("mosquitto_passwd: %v: %s", err, out)
+		}
+		m.write("passwords", files["passwords"]+m.read("tokens"))
 	}
-	m.write("passwords", passwords.String())
-	if out, err := exec.Command("mosquitto_passwd", "-U", filepath.Join(m.dir, "passwords")).CombinedOutput(); err != nil {
-		t.Fatalf("mosquitto_passwd: %v: %s", err, out)
-	}
-	m.write("acl", "pattern write zz/v1/+/%u/up/#\npattern read zz/v1/+/%u/down/#\nuser "+platformUser+"\ntopic read zz/v1/+/+/up/#\ntopic write zz/v1/+/+/down/#\n")
-	m.write("mosquitto.conf", fmt.Sprintf(`listener %d 127.0.0.1
-certfile %s/server.crt
-keyfile %[2]s/server.key
-allow_anonymous false
-password_file %[2]s/passwords
-acl_file %[2]s/acl
-persistence true
-persistence_location %[2]s/
-max_inflight_messages 1000
-max_queued_messages 0
-`, m.port, m.dir)) // docs/mqtt.md asks for these
-	m.cmd = exec.Command(program, "-c", filepath.Join(m.dir, "mosquitto.conf"))
+	m.cmd = exec.Command(program, "-c", filepath.Join(m.dir, "own.conf"))
 	m.start()
 	t.Cleanup(m.stop)
 	return m
@@ -101,7 +101,7 @@ func (m *mosquitto) start() {
 	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
 	m.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL} // it ends with a test binary that is killed
 	// As root it would become its own user, who may not read the folder.
-	m.write("mosquitto.conf", strings.Split(m.read("mosquitto.conf"), "user ")[0]+fmt.Sprintf("user %s\n", currentUser(m.t)))
+	m.write("own.conf", m.read("mosquitto.conf")+"user "+currentUser(m.t)+"\n")
 	if err := m.cmd.Start(); err != nil {
 		m.t.Fatal(err)
 	}
@@ -145,35 +145,59 @@ func (m *mosquitto) stop() {
 	}
 }
 
-// certificate makes one that is its own authority.
-func (m *mosquitto) certificate() {
+func (m *mosquitto) listens(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }
+
+// url is for the platform and tokens, certURL for devices with certificates.
+func (m *mosquitto) url() string     { return "mqtts://" + m.listens(m.port) }
+func (m *mosquitto) certURL() string { return "mqtts://" + m.listens(m.certPort) }
+
+// reload has it read the revocation list again.
+func (m *mosquitto) reload(list []byte) {
 	m.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
+	m.write("crl.pem", string(list))
+	if err := m.cmd.Process.Signal(syscall.SIGHUP); err != nil {
 		m.t.Fatal(err)
 	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "broker"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, &key.PublicKey, key)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	k, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	cert := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	m.write("ca.crt", cert)
-	m.write("server.crt", cert)
-	m.write("server.key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: k})))
 }
 
-func (m *mosquitto) url() string { return fmt.Sprintf("mqtts://127.0.0.1:%d", m.port) }
+// platform is a connection of the platform's own.
+func (m *mosquitto) platform(id string) mqtt.Client {
+	m.t.Helper()
+	c := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(m.url()).SetTLSConfig(trust(m.t, m.ca)).SetClientID(id).SetUsername(platformUser).SetPassword(platformPassword))
+	if err := settled(c.Connect()); err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() { c.Disconnect(100) })
+	return c
+}
+
+func (e *env) crl() []byte {
+	e.t.Helper()
+	b, err := e.svc.CRL(e.t.Context())
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return b
+}
+
+func (e *env) ca() *ca.Authority {
+	e.t.Helper()
+	a, err := ca.Open(e.dir)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return a
+}
 
 // listen runs the platform's listener until the end of the test or the call.
 func (e *env) listen(m *mosquitto) (*devices.Listener, func()) {
 	e.t.Helper()
-	l, err := e.svc.NewListener(devices.ListenOptions{URL: fmt.Sprintf("mqtts://%s:p%%40ss%%2Fword@127.0.0.1:%d", platformUser, m.port), CA: m.ca})
+	return e.listenAs(m, e.svc, "zhizheng", 2)
+}
+
+func (e *env) listenAs(m *mosquitto, svc *devices.Service, member string, connections int) (*devices.Listener, func()) {
+	e.t.Helper()
+	l, err := svc.NewListener(devices.ListenOptions{URL: fmt.Sprintf("mqtts://%s:p%%40ss%%2Fword@127.0.0.1:%d", platformUser, m.port), CA: m.ca, Member: member, Connections: connections})
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -204,7 +228,7 @@ func (e *env) ready(l *devices.Listener) {
 func TestExternalBroker(t *testing.T) {
 	e := newEnv(t)
 	id, token := e.device(donghe)
-	m := newMosquitto(t, map[string]string{id: token})
+	m := e.newMosquitto(map[string]string{id: token})
 	l, stop := e.listen(m)
 	e.ready(l)
 	p := dialAs(t, m.url(), m.ca, id, token).connect()
@@ -244,8 +268,8 @@ func TestExternalBroker(t *testing.T) {
 func TestExternalBrokerKeepsWhatWasNotStored(t *testing.T) {
 	e := newEnv(t)
 	id, token := e.device(donghe)
-	m := newMosquitto(t, map[string]string{id: token})
-	l, stop := e.listen(m)
+	m := e.newMosquitto(map[string]string{id: token})
+	l, stop := e.listenAs(m, e.svc, "zhizheng", 1)
 	e.ready(l)
 	p := dialAs(t, m.url(), m.ca, id, token).connect()
 	p.sends("hb", heartbeat(1, 0, *e.now.Load(), 1))
@@ -283,7 +307,7 @@ func TestExternalBrokerKeepsWhatWasNotStored(t *testing.T) {
 
 	// Nothing is left at the broker for a next connection: everything has been acknowledged.
 	stop()
-	o := mqtt.NewClientOptions().AddBroker(m.url()).SetTLSConfig(trust(t, m.ca)).SetClientID("zhizheng").SetUsername(platformUser).SetPassword(platformPassword).
+	o := mqtt.NewClientOptions().AddBroker(m.url()).SetTLSConfig(trust(t, m.ca)).SetClientID("zhizheng-0").SetUsername(platformUser).SetPassword(platformPassword).
 		SetCleanSession(false).SetProtocolVersion(4)
 	left := make(chan string, 100)
 	o.SetDefaultPublishHandler(func(_ mqtt.Client, msg mqtt.Message) { left <- msg.Topic() })
@@ -307,7 +331,7 @@ func TestExternalBrokerPresence(t *testing.T) {
 	e := newEnv(t)
 	id, token := e.device(donghe)
 	other, otherToken := e.device(jiachuan)
-	m := newMosquitto(t, map[string]string{id: token, other: otherToken})
+	m := e.newMosquitto(map[string]string{id: token, other: otherToken})
 	p := dialAs(t, m.url(), m.ca, id, token).connect()
 	if err := settled(p.c.Publish(devices.UpTopic(id, "conn"), 1, true, presence("s-"+id, true))); err != nil {
 		t.Fatal(err)
@@ -358,7 +382,7 @@ func TestListenOptions(t *testing.T) {
 	if _, err := e.svc.NewListener(devices.ListenOptions{URL: "mqtts://h", CA: filepath.Join(t.TempDir(), "none")}); err == nil {
 		t.Error("a CA file that isn't there was accepted")
 	}
-	m := newMosquitto(t, map[string]string{})
+	m := e.newMosquitto(map[string]string{})
 	said := make(chan string, 16)
 	log := slog.New(slog.NewTextHandler(lines(said), nil))
 	l, err := e.svc.NewListener(devices.ListenOptions{URL: fmt.Sprintf("mqtts://%s:hunter2@127.0.0.1:%d", platformUser, m.port), CA: m.ca, Log: log})
@@ -382,4 +406,134 @@ type lines chan string
 func (l lines) Write(b []byte) (int, error) {
 	l <- string(b)
 	return len(b), nil
+}
+
+// A Mosquitto set up as we tell counties to: devices come in by certificate under their own name, keep to their own topics, and are refused
+// once they are revoked; strangers never come in.
+func TestMosquittoByCertificate(t *testing.T) {
+	e := newEnv(t)
+	e.turn(time.Now()) // TLS has no other clock
+	id, _ := e.device(donghe)
+	other, otherToken := e.device(jiachuan)
+	cert, otherCert := e.enrolled(id), e.enrolled(other)
+	m := e.newMosquitto(map[string]string{})
+	l, _ := e.listen(m)
+	e.ready(l)
+	dial := func(id string, cert tls.Certificate) *peer { return dialWith(t, m.certURL(), m.ca, id, cert) }
+	p := dial(id, cert).connect()
+	p.sends("hb", heartbeat(1, 1, *e.now.Load(), 80))
+	testenv.Eventually(t, soon, func() bool { return e.stored(id) == 1 })
+
+	for name, p := range map[string]*peer{
+		"without a certificate":            dialAs(t, m.certURL(), m.ca, other, otherToken),
+		"another authority's":              dial(id, selfSigned(t, id)),
+		"by token at the devices' address": dialAs(t, m.certURL(), m.ca, platformUser, platformPassword),
+		"by certificate at the platform's": dialWith(t, m.url(), m.ca, id, cert),
+	} {
+		if err := p.tryConnect(); err == nil || errors.Is(err, errNoAnswer) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// Under another's client id it is still itself: it neither ends the other's connection nor speaks for it.
+	neighbour := dial(other, otherCert).connect()
+	bad := dial(other, cert).connect()
+	for _, topic := range []string{devices.UpTopic(other, "hb"), "zz/v1/00/x/up/hb", "zz/platform/x"} {
+		if err := settled(bad.c.Publish(topic, 1, false, heartbeat(9, 9, *e.now.Load(), 1))); errors.Is(err, errNoAnswer) {
+			t.Fatal(err)
+		}
+	}
+	// It may ask for anything, and hears what is for it alone.
+	nosy := dial(id, cert).connect()
+	heard := make(chan string, 16)
+	for _, filter := range []string{devices.DownTopics(id), devices.DownTopics(other), "zz/v1/+/+/down/#", "zz/v1/+/+/up/#", "#", "$share/g/zz/v1/+/+/up/#"} {
+		if err := settled(nosy.c.Subscribe(filter, 1, func(_ mqtt.Client, m mqtt.Message) { heard <- m.Topic() })); errors.Is(err, errNoAnswer) {
+			t.Fatal(err)
+		}
+	}
+	neighbour.sends("hb", heartbeat(1, 1, *e.now.Load(), 55))
+	testenv.Eventually(t, soon, func() bool { return e.stored(other) == 1 })
+	platform := m.platform("test")
+	for _, d := range []string{other, id} { // in this order
+		if err := settled(platform.Publish(strings.TrimSuffix(devices.DownTopics(d), "#")+"cmd", 1, false, "x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if topic := <-heard; topic != strings.TrimSuffix(devices.DownTopics(id), "#")+"cmd" {
+		t.Errorf("it heard %s", topic)
+	}
+
+	if err := e.svc.Revoke(e.as(), id, "遗失"); err != nil {
+		t.Fatal(err)
+	}
+	m.reload(e.crl())
+	testenv.Eventually(t, soon, func() bool {
+		q := dial(id, cert)
+		err := q.tryConnect()
+		q.c.Disconnect(0)
+		return err != nil && !errors.Is(err, errNoAnswer)
+	})
+	dial(other, otherCert).connect() // the list ends nobody else
+	dial(id, e.enrolled(id)).connect()
+}
+
+// Two servers share one broker's messages, join and leave while thousands come: none is lost, none is there twice, and nothing is left for
+// a server that has gone.
+func TestTwoServersShareABroker(t *testing.T) {
+	e := newEnv(t)
+	const senders, each = 10, 400
+	users := map[string]string{}
+	var ids []string
+	for range senders {
+		id, token := e.device(donghe)
+		users[id] = token
+		ids = append(ids, id)
+	}
+	m := e.newMosquitto(users)
+	other := devices.New(e.pool, devices.Options{Now: func() time.Time { return *e.now.Load() }, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- other.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	l, stopFirst := e.listenAs(m, e.svc, "one", 3)
+	e.ready(l)
+	var sent atomic.Int64
+	var g sync.WaitGroup
+	for _, id := range ids {
+		p := dialAs(t, m.url(), m.ca, id, users[id]).connect()
+		g.Go(func() {
+			for seq := range int64(each) {
+				if err := settled(p.publish("hb", heartbeat(1, seq, *e.now.Load(), 50))); err != nil {
+					t.Error(err)
+					return
+				}
+				sent.Add(1)
+			}
+		})
+	}
+	reach := func(n int64) { testenv.Eventually(t, 2*soon, func() bool { return sent.Load() >= n }) }
+	const all = senders * each
+	reach(all / 5)
+	l, stopSecond := e.listenAs(m, other, "two", 3)
+	e.ready(l)
+	reach(2 * all / 5)
+	stopFirst()
+	reach(3 * all / 5)
+	l, stopFirst = e.listenAs(m, e.svc, "one", 3)
+	e.ready(l)
+	reach(4 * all / 5)
+	stopSecond()
+	g.Wait()
+	testenv.Eventually(t, 2*soon, func() bool { return e.count(`select count(*) from device_message`) >= all })
+	if n, d := e.count(`select count(*) from device_message`), e.count(`select count(distinct (device_id, epoch, seq)) from device_message`); n != all || d != all {
+		t.Errorf("%d messages stored, %d different, %d sent", n, d, all)
+	}
+	stopFirst() // the last stays a member: the broker keeps what comes for it
+	if n := e.count(`select count(*) from mqtt_member where member = 'one'`); n != 1 {
+		t.Error("the last server left the share")
+	}
+	p := dialAs(t, m.url(), m.ca, ids[0], users[ids[0]]).connect()
+	p.sends("hb", heartbeat(2, 1, *e.now.Load(), 50))
+	l, _ = e.listenAs(m, e.svc, "one", 3)
+	e.ready(l)
+	testenv.Eventually(t, soon, func() bool { return e.count(`select count(*) from device_message`) == all+1 })
 }

@@ -46,6 +46,15 @@ type Snapshot struct {
 	StorageUsed *int   `json:"storage_used,omitempty"`
 	Docked      *bool  `json:"docked,omitempty"`
 	State       string `json:"state,omitempty"`
+
+	Command *Answer `json:"command,omitempty"` // of ack
+}
+
+// Answer is what a device says of a command: "accepted", then "done" or "refused" with the reason.
+type Answer struct {
+	ID     int64  `json:"id"`
+	Result string `json:"result"`
+	Reason string `json:"reason,omitempty"` // or where it is, for locate
 }
 
 // Envelope is a message's body. Its fields are a CloudEvent's: epoch and seq its id, device and kind of the topic its source and type.
@@ -78,6 +87,10 @@ func UpTopic(device, kind string) string {
 // DownTopics is the filter of what is sent to a device.
 func DownTopics(device string) string {
 	return topicRoot + Bucket(device) + "/" + device + "/down/#"
+}
+
+func downTopic(device, kind string) string {
+	return topicRoot + Bucket(device) + "/" + device + "/down/" + kind
 }
 
 // ParseTopic gives device and kind of an up topic.
@@ -129,6 +142,10 @@ func (m *Message) check() error {
 		if p.v != nil && (*p.v < 0 || *p.v > 100) {
 			return fmt.Errorf("%s %d is no percentage", p.name, *p.v)
 		}
+	}
+	if a := m.Data.Command; a != nil && (a.ID <= 0 || (a.Result != "accepted" && a.Result != "done" && a.Result != "refused") ||
+		utf8.RuneCountInString(a.Reason) > 200 || strings.ContainsRune(a.Reason, 0)) {
+		return errors.New("answer of a command has no id, an unknown result or too long a reason")
 	}
 	switch {
 	case m.Epoch <= 0 || m.Seq < 0:

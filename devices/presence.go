@@ -62,6 +62,7 @@ func (s *Service) offline(device, session string, goodbye bool, at time.Time) {
 func (s *Service) presence(device string, m Presence, at time.Time) {
 	if m.Online {
 		s.Online(device, m.Session)
+		s.Listening(device) // it subscribes before it says so
 		return
 	}
 	s.offline(device, m.Session, m.Goodbye, at)

@@ -101,7 +101,12 @@ type serveCmd struct {
 	PublicURL       string        `help:"用户访问的地址，默认 http://监听地址。https 时 Cookie 只走加密连接。" env:"ZZ_PUBLIC_URL" name:"public-url"`
 	MQTTURL         string        `help:"外部 MQTT 服务的地址（mqtts://用户:口令@主机:端口）；不填则内嵌。" env:"ZZ_MQTT_URL" name:"mqtt-url"`
 	MQTTCA          string        `help:"外部 MQTT 服务的证书（PEM）；默认信任系统的。" type:"existingfile" env:"ZZ_MQTT_CA" name:"mqtt-ca"`
+	MQTTMember      string        `help:"外部 MQTT：本服务器在分担消息的各台中的固定名称；默认由数据目录决定。" env:"ZZ_MQTT_MEMBER" name:"mqtt-member"`
+	MQTTConnections int           `help:"外部 MQTT：本服务器用几个连接分担消息。" default:"8" env:"ZZ_MQTT_CONNECTIONS" name:"mqtt-connections"`
 	MQTTListen      string        `help:"内嵌 MQTT（TLS）的监听地址，默认为网页端口加二。" env:"ZZ_MQTT_LISTEN" name:"mqtt-listen"`
+	MessageDays     int           `help:"设备消息保存几天（按天成批删除）。" default:"3" env:"ZZ_MESSAGE_DAYS" name:"message-days"`
+	MQTTCRL         string        `help:"设备证书吊销列表写到哪个文件，供外部 MQTT 服务读取；默认 数据目录/mqtt/crl.pem。" type:"path" env:"ZZ_MQTT_CRL" name:"mqtt-crl"`
+	MQTTPublic      string        `help:"设备连接 MQTT 服务所用的地址（mqtts://主机:端口），随证书告知设备。" env:"ZZ_MQTT_PUBLIC" name:"mqtt-public"`
 	Demo            bool          `help:"首次启动时装入示例县并模拟设备。" env:"ZZ_DEMO"`
 	DemoFootage     bool          `help:"示例：首次启动时生成几分钟影像并归库。" default:"true" negatable:"" env:"ZZ_DEMO_FOOTAGE" name:"demo-footage"`
 	DemoCounty      bool          `help:"示例：让 1,600 多台设备上报。" default:"true" negatable:"" env:"ZZ_DEMO_COUNTY" name:"demo-county"`
@@ -130,6 +135,12 @@ func (c *serveCmd) Validate() error {
 	}
 	if _, err := c.wipe(); err != nil {
 		return err
+	}
+	if c.MQTTConnections < 1 || c.MQTTConnections > 64 {
+		return errors.New("--mqtt-connections 应为 1 至 64")
+	}
+	if c.MessageDays < 1 {
+		return errors.New("--message-days 至少为 1")
 	}
 	if c.CanaryEvery < 0 || c.RereadEvery < 0 {
 		return errors.New("--canary-every 与 --reread-every 不能为负")

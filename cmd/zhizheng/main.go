@@ -19,15 +19,17 @@ import (
 )
 
 type cli struct {
-	Serve   serveCmd         `cmd:"" help:"启动平台：网页、接口、日志、内嵌的数据库、消息服务与对象存储。"`
-	Probe   probeCmd         `cmd:"" help:"检查对象存储（minio-go，独立客户端）并打印过程。"`
-	Audit   auditCmd         `cmd:"" help:"核验：日志（默认）、全部影像、自证演练。"`
-	Log     logCmd           `cmd:"" help:"日志：状态、删除册页内容、恢复。"`
-	Signer  signerCmd        `cmd:"" help:"签名进程：供多台服务器共用（--dir --socket），以及查看、更换、停用密钥（show、rotate、retire）。"`
-	Stamp   stampCmd         `cmd:"" help:"可信时间戳：写出请求、导入带回的时间戳。"`
-	User    userCmd          `cmd:"" help:"账号：建立、一次性登录链接。"`
-	Witness witnessCmd       `cmd:"" help:"见证：运行见证方，或为没有网络的见证方传递文件。"`
-	Version kong.VersionFlag `help:"打印版本。" short:"V"`
+	Serve      serveCmd         `cmd:"" help:"启动平台：网页、接口、日志、内嵌的数据库、消息服务与对象存储。"`
+	Probe      probeCmd         `cmd:"" help:"检查对象存储（minio-go，独立客户端）并打印过程。"`
+	Audit      auditCmd         `cmd:"" help:"核验：日志（默认）、全部影像、自证演练。"`
+	Log        logCmd           `cmd:"" help:"日志：状态、删除册页内容、恢复。"`
+	Signer     signerCmd        `cmd:"" help:"签名进程：供多台服务器共用（--dir --socket），以及查看、更换、停用密钥（show、rotate、retire）。"`
+	Stamp      stampCmd         `cmd:"" help:"可信时间戳：写出请求、导入带回的时间戳。"`
+	User       userCmd          `cmd:"" help:"账号：建立、一次性登录链接。"`
+	Device     deviceCmd        `cmd:"" help:"设备：登记码、吊销。"`
+	MQTTConfig mqttConfigCmd    `cmd:"" name:"mqtt-config" help:"为自有的 Mosquitto 写出设置：监听、访问规则、证书、吊销列表。"`
+	Witness    witnessCmd       `cmd:"" help:"见证：运行见证方，或为没有网络的见证方传递文件。"`
+	Version    kong.VersionFlag `help:"打印版本。" short:"V"`
 }
 
 func main() {

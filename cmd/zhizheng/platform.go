@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -27,9 +29,11 @@ import (
 	"zhizheng/ingest"
 	"zhizheng/ingest/manifest"
 	"zhizheng/ingest/media"
+	"zhizheng/internal/ca"
 	"zhizheng/internal/embedded"
 	"zhizheng/internal/id"
 	"zhizheng/internal/pg"
+	"zhizheng/internal/secret"
 )
 
 // platform is the domains, standing on the services.
@@ -96,7 +100,15 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	pl.evidence = evidence.NewKeeper(pl.pool, pl.log, svc.store, nil)
 	pl.evidence.Policy = c.policy(c.RetentionDays)
 	pl.authority = authority.New(pl.pool, pl.log, authority.Options{Secure: c.secure(), Logger: logger})
-	pl.devices = devices.New(pl.pool, devices.Options{Logger: logger})
+	authorityOfDevices, err := ca.Open(c.Data)
+	if err != nil {
+		return nil, err
+	}
+	commandKey, err := secret.Ed25519(c.Data, "device-command.key")
+	if err != nil {
+		return nil, err
+	}
+	pl.devices = devices.New(pl.pool, devices.Options{Logger: logger, CommandKey: commandKey, KeepMessages: time.Duration(c.MessageDays) * 24 * time.Hour, Log: pl.log, CA: authorityOfDevices, CRL: cmp.Or(c.MQTTCRL, filepath.Join(c.Data, "mqtt", "crl.pem"))})
 	pl.budget = budget.New(pl.pool, pl.log, pl.devices, nil)
 	workers := river.NewWorkers()
 	river.AddWorker(workers, cases.NewHoldWorker(pl.evidence, func(ctx context.Context, eid evidence.ID) error { return pl.audit.HoldMissing(ctx, eid) }))
@@ -142,12 +154,35 @@ func (c *serveCmd) openMessages(ctx context.Context, pl *platform, logger *slog.
 		return err
 	}
 	if c.MQTTURL != "" {
-		pl.listener, err = pl.devices.NewListener(devices.ListenOptions{URL: c.MQTTURL, CA: c.MQTTCA, Log: logger})
+		if c.MQTTMember == "" {
+			name, err := secret.Text(c.Data, "mqtt-member")
+			if err != nil {
+				return err
+			}
+			c.MQTTMember = "zhizheng-" + name[:8]
+		}
+		pl.listener, err = pl.devices.NewListener(devices.ListenOptions{URL: c.MQTTURL, CA: c.MQTTCA, Member: c.MQTTMember, Connections: c.MQTTConnections, Log: logger})
+		if err == nil {
+			pl.devices.SendBy(pl.listener)
+		}
 		return err
 	}
 	pl.broker, err = embedded.StartBroker(ctx, embedded.BrokerOptions{Dir: c.Data, Listen: c.MQTTListen, Log: logger, Authenticate: pl.devices.Authenticate,
-		May: devices.May, Publish: pl.devices.TakeDirect, Online: pl.devices.Online, Offline: pl.devices.Offline})
-	return addressHint(err, c.MQTTListen, "--mqtt-listen")
+		May: devices.May, Publish: pl.devices.TakeDirect, Online: pl.devices.Online, Offline: pl.devices.Offline, Listening: pl.devices.Listening})
+	if err != nil {
+		return addressHint(err, c.MQTTListen, "--mqtt-listen")
+	}
+	pl.devices.Attach(pl.broker)
+	pl.devices.SendBy(pl.broker)
+	return nil
+}
+
+// brokerFor is what devices are told to connect to.
+func (c *serveCmd) brokerFor(pl *platform) string {
+	if c.MQTTPublic == "" && pl.broker != nil {
+		return pl.broker.URL()
+	}
+	return c.MQTTPublic
 }
 
 // noteProbe logs what the store was seen to do, once a start.

@@ -67,6 +67,7 @@ func (c *serveCmd) serve(ctx context.Context, out io.Writer, logger *slog.Logger
 
 	deps := plat.deps()
 	deps.Console, deps.Version, deps.Demo, deps.Logger = web.FS(), version.String(), c.Demo, logger
+	deps.Broker = c.brokerFor(plat)
 	deps.SecureCookies, deps.Metrics = c.secure(), c.Metrics
 	if deps.Wipe, err = c.wipe(); err != nil {
 		return err

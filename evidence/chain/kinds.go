@@ -62,6 +62,9 @@ const (
 	KindReread     Kind = 94
 	KindDrill      Kind = 95
 	KindErased     Kind = 96
+
+	KindCommandGiven Kind = 100 // subject: the device
+	KindCommandEnded Kind = 101
 )
 
 // KindInfo names a kind for people.
@@ -126,6 +129,8 @@ var registry = []KindInfo{
 	{KindReread, "reread", "影像重读核验", "stored footage read again", payload[RereadPayload]},
 	{KindDrill, "drill", "自证演练", "self-proof drill", payload[DrillPayload]},
 	{KindErased, "erased", "删除册页内容", "payloads of leaves erased", payload[ErasedPayload]},
+	{KindCommandGiven, "command-given", "向设备下达指令", "command given to a device", payload[CommandPayload]},
+	{KindCommandEnded, "command-ended", "设备指令办结", "command to a device ended", payload[CommandEndPayload]},
 }
 
 var kinds = func() map[Kind]KindInfo {
@@ -155,4 +160,5 @@ const (
 	SubjectPlatform = "platform" // id: "store", "audit", "timestamp", "log", "erasure" …: what of the platform it is about
 	SubjectOfficer  = "officer"  // id: officer id
 	SubjectRecorder = "recorder" // id: serial
+	SubjectDevice   = "device"   // id: device id
 )

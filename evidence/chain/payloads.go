@@ -270,3 +270,22 @@ type RecorderPayload struct {
 	Station  string `cbor:"4,keyasint"`
 	At       int64  `cbor:"5,keyasint"` // by the station's clock, Unix milliseconds
 }
+
+// CommandPayload is a command as it was signed for a device.
+type CommandPayload struct {
+	ID      int64  `cbor:"1,keyasint"`
+	Device  string `cbor:"2,keyasint"`
+	Command string `cbor:"3,keyasint"` // "locate", "lock", "sync-clock", "config"
+	Digest  []byte `cbor:"4,keyasint"` // SHA-256 of the signed bytes
+	Expires int64  `cbor:"5,keyasint"` // Unix milliseconds
+	Reason  string `cbor:"6,keyasint,omitempty"`
+	Actor   string `cbor:"7,keyasint"`
+}
+
+// CommandEndPayload is how a command ended.
+type CommandEndPayload struct {
+	ID      int64  `cbor:"1,keyasint"`
+	Device  string `cbor:"2,keyasint"`
+	Outcome string `cbor:"3,keyasint"` // "done", "refused", "expired"
+	Reason  string `cbor:"4,keyasint,omitempty"`
+}

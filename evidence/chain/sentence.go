@@ -262,3 +262,34 @@ func (p *NotePayload) facts(words) []string {
 	first, _, _ := strings.Cut(p.Text, "\n")
 	return []string{first}
 }
+
+func (p *CommandPayload) facts(w words) []string {
+	return []string{w.say("第 %d 号", "number %d", p.ID), w.text("设备", "device", p.Device), command(w, p.Command), w.digest(p.Digest), w.time("有效至", "until", p.Expires), w.text("事由", "reason:", p.Reason), w.by(p.Actor)}
+}
+
+func (p *CommandEndPayload) facts(w words) []string {
+	outcome := p.Outcome
+	switch outcome {
+	case "done":
+		outcome = w.say("已执行", "done")
+	case "refused":
+		outcome = w.say("设备拒绝", "refused")
+	case "expired":
+		outcome = w.say("逾期", "expired")
+	}
+	return []string{w.say("第 %d 号", "number %d", p.ID), w.text("设备", "device", p.Device), outcome, w.text("事由", "reason:", p.Reason)}
+}
+
+func command(w words, name string) string {
+	switch name {
+	case "locate":
+		return w.say("定位", "locate")
+	case "lock":
+		return w.say("锁定", "lock")
+	case "sync-clock":
+		return w.say("校时", "set the clock")
+	case "config":
+		return w.say("配置", "configure")
+	}
+	return name
+}

@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,8 @@ import (
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/listeners"
+
+	"zhizheng/internal/ca"
 )
 
 // BrokerOptions say where the embedded broker listens and whom it asks. Every question is asked while the device waits.
@@ -21,8 +24,8 @@ type BrokerOptions struct {
 	Listen string   // host:port; port 0 takes a free one; "" means 127.0.0.1:0
 	Names  []string // further names and addresses under which devices reach this machine
 
-	// Authenticate checks a device's token: nil lets it in.
-	Authenticate func(ctx context.Context, device, token string) error
+	// Authenticate checks a device's token, or the certificate it showed (of our authority, and in its time; else nil): nil lets it in.
+	Authenticate func(ctx context.Context, device, token string, cert *x509.Certificate) error
 	// May says whether the device may publish to a topic (write), or subscribe to a filter.
 	May func(device, topic string, write bool) bool
 	// Publish stores a message. It is acknowledged after nil; after an error the connection is cut, so that the device sends it again.
@@ -30,6 +33,8 @@ type BrokerOptions struct {
 	// Online and Offline tell of a connection by its own session id; goodbye is false when the device fell silent.
 	Online  func(device, session string)
 	Offline func(device, session string, goodbye bool)
+	// Listening tells that a device subscribed to what is sent to it; may be nil.
+	Listening func(device string)
 
 	MaxClients  int           // 0 means 20,000
 	ConnectTime time.Duration // for TLS and CONNECT together; 0 means 15 s
@@ -69,7 +74,7 @@ func StartBroker(ctx context.Context, o BrokerOptions) (*Broker, error) {
 		return nil, err
 	}
 	addr := orDefault(o.Listen, "127.0.0.1:0")
-	ca, err := openAuthority(dir, namesFor(addr, o.Names))
+	authority, err := ca.Open(dir)
 	if err != nil {
 		return nil, fmt.Errorf("authority of devices: %w", err)
 	}
@@ -88,15 +93,15 @@ func StartBroker(ctx context.Context, o BrokerOptions) (*Broker, error) {
 	caps.TopicAliasMaximum = 0 // an alias is resolved after the access check
 	caps.SharedSubAvailable = 0
 	b := &Broker{
-		server: mqtt.New(&mqtt.Options{Capabilities: caps, SysTopicResendInterval: 60,
+		server: mqtt.New(&mqtt.Options{Capabilities: caps, SysTopicResendInterval: 60, InlineClient: true,
 			Logger: slog.New(errorsOnly{o.Log.Handler()})}), // its warnings print whole packets
 		listener: &guardedListener{Listener: tcp, open: map[net.Conn]struct{}{}, most: o.MaxClients + o.MaxClients/10 + 16, patience: o.ConnectTime},
-		ca:       ca.file,
+		ca:       authority.File,
 		stopping: make(chan struct{}),
 		stopped:  make(chan struct{}),
 	}
 	b.hook = newBrokerHook(o)
-	err = errors.Join(b.server.AddHook(b.hook, nil), b.server.AddListener(listeners.NewNet("tls", tls.NewListener(b.listener, ca.config()))))
+	err = errors.Join(b.server.AddHook(b.hook, nil), b.server.AddListener(listeners.NewNet("tls", tls.NewListener(b.listener, authority.TLS(ca.Names(addr, o.Names))))))
 	if err == nil {
 		err = b.server.Serve()
 	}
@@ -124,14 +129,22 @@ func (b *Broker) CAFile() string { return b.ca }
 // Connected is how many devices are connected.
 func (b *Broker) Connected() int { return b.hook.count() }
 
-// Disconnect cuts a device's connection, for one whose token was revoked.
+// Sessions gives who is connected by what: the number of a certificate in hex, or "" for a token.
+func (b *Broker) Sessions() map[string]string { return b.hook.credentials() }
+
+// Send publishes to a device once; nil doesn't say that it is there.
+func (b *Broker) Send(topic string, body []byte) error {
+	return b.server.Publish(topic, body, false, 1)
+}
+
+// Disconnect cuts a device's connection, for one whose credential was revoked.
 func (b *Broker) Disconnect(device string) {
 	if cl, ok := b.server.Clients.Get(device); ok {
 		cl.Stop(errRevoked)
 	}
 }
 
-var errRevoked = errors.New("token revoked")
+var errRevoked = errors.New("credential revoked")
 
 // Ready asks whether the broker still takes connections.
 func (b *Broker) Ready(ctx context.Context) error {

@@ -24,7 +24,7 @@ import (
 // anyDevice lets every device in and stores nothing: these tests are of the broker, those of package devices of what stands behind it.
 func anyDevice(dir string) embedded.BrokerOptions {
 	return embedded.BrokerOptions{Dir: dir, Log: slog.New(slog.DiscardHandler),
-		Authenticate: func(context.Context, string, string) error { return nil },
+		Authenticate: func(context.Context, string, string, *x509.Certificate) error { return nil },
 		May:          func(device, topic string, write bool) bool { return strings.HasPrefix(topic, device+"/") },
 		Publish:      func(context.Context, string, []byte) error { return nil },
 		Online:       func(string, string) {}, Offline: func(string, string, bool) {}}

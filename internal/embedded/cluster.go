@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"zhizheng/internal/secret"
 )
 
 const (
@@ -71,7 +73,7 @@ func openCluster(o PostgresOptions, log *slog.Logger) (*cluster, error) {
 	if c.socketDir, err = c.makeSocketDir(); err != nil {
 		return nil, err
 	}
-	if c.password, err = secret(dir, "postgres-password"); err != nil {
+	if c.password, err = secret.Text(dir, "postgres-password"); err != nil {
 		return nil, fmt.Errorf("database password: %w", err)
 	}
 	c.lock, err = os.OpenFile(filepath.Join(c.root, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
@@ -275,7 +277,7 @@ func (c *cluster) ensure(ctx context.Context, log *slog.Logger, noSync bool) err
 	if err := os.Rename(tmp, c.data); err != nil {
 		return err
 	}
-	return syncDir(c.root)
+	return secret.SyncDir(c.root)
 }
 
 // endOrphan ends a postmaster that a killed server left behind.

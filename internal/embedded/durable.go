@@ -20,6 +20,8 @@ import (
 	"github.com/versity/versitygw/backend/posix"
 	"github.com/versity/versitygw/s3err"
 	"github.com/versity/versitygw/s3response"
+
+	"zhizheng/internal/secret"
 )
 
 // durable wraps the gateway's file backend, which never syncs, so that everything it acknowledges is on disk. The order matters in
@@ -295,7 +297,7 @@ func (d *durable) syncObject(bucket, key string) error {
 // syncAll syncs files and folders; what is not there needs no sync.
 func syncAll(paths ...string) error {
 	for _, p := range paths {
-		if err := syncDir(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := secret.SyncDir(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

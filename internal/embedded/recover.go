@@ -13,6 +13,8 @@ import (
 	"github.com/versity/versitygw/backend"
 	"github.com/versity/versitygw/backend/meta"
 	"github.com/versity/versitygw/backend/posix"
+
+	"zhizheng/internal/secret"
 )
 
 const inProgress = ".inprogress"
@@ -67,9 +69,9 @@ func recoverKey(dir string, log *slog.Logger) error {
 		}
 	}
 	if err := os.Remove(dir); err == nil { // only when empty
-		return syncDir(filepath.Dir(dir))
+		return secret.SyncDir(filepath.Dir(dir))
 	}
-	return syncDir(dir)
+	return secret.SyncDir(dir)
 }
 
 func recoverComplete(path string, log *slog.Logger) error {

@@ -15,6 +15,8 @@ import (
 	"github.com/versity/versitygw/auth"
 	"github.com/versity/versitygw/embedgw"
 	"github.com/versity/versitygw/s3api"
+
+	"zhizheng/internal/secret"
 )
 
 // S3Options say where the embedded store keeps its objects and where it listens.
@@ -53,10 +55,10 @@ func StartS3(ctx context.Context, o S3Options) (*S3, error) {
 	}
 	s := &S3{access: o.AccessKey, secret: o.SecretKey, done: make(chan struct{})}
 	if s.access == "" || s.secret == "" {
-		if s.access, err = secret(dir, "s3-access-key"); err != nil {
+		if s.access, err = secret.Text(dir, "s3-access-key"); err != nil {
 			return nil, err
 		}
-		if s.secret, err = secret(dir, "s3-secret-key"); err != nil {
+		if s.secret, err = secret.Text(dir, "s3-secret-key"); err != nil {
 			return nil, err
 		}
 	}

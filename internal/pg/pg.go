@@ -173,6 +173,13 @@ func IsUnique(err error, constraint string) bool {
 	return errors.As(err, &pe) && pe.Code == "23505" && (constraint == "" || pe.ConstraintName == constraint)
 }
 
+// IsPassing reports whether the same transaction may well succeed at once: a deadlock, or a row whose partition was made meanwhile (which
+// looks like a check that it violates).
+func IsPassing(err error) bool {
+	var pe *pgconn.PgError
+	return errors.As(err, &pe) && (pe.Code == "23514" || pe.Code == "40P01")
+}
+
 // IsBadText reports whether a text was refused that PostgreSQL can't hold: with a NUL in it, or no UTF-8.
 func IsBadText(err error) bool {
 	var pe *pgconn.PgError

@@ -43,7 +43,9 @@ import (
 	"zhizheng/ingest/manifest"
 	"zhizheng/ingest/media"
 	"zhizheng/internal/blob"
+	"zhizheng/internal/ca"
 	"zhizheng/internal/pg"
+	"zhizheng/internal/secret"
 	"zhizheng/internal/testenv"
 )
 
@@ -123,7 +125,11 @@ func newCounty(t testing.TB, log func(*evlog.Options), before func(*evlog.Log), 
 	quiet := slog.New(slog.DiscardHandler)
 	c.Auth = authority.New(c.Pool, c.Log, authority.Options{})
 	c.Keeper = evidence.NewKeeper(c.Pool, c.Log, c.Store, nil)
-	c.Devices = devices.New(c.Pool, devices.Options{})
+	authorityOfDevices, err := ca.Open(c.Secrets)
+	c.must(err)
+	commandKey, err := secret.Ed25519(c.Secrets, "device-command.key")
+	c.must(err)
+	c.Devices = devices.New(c.Pool, devices.Options{Log: c.Log, CA: authorityOfDevices, CommandKey: commandKey})
 	c.Budget = budget.New(c.Pool, c.Log, c.Devices, nil)
 	c.Ingest = ingest.New(ingest.Options{Pool: c.Pool, Log: c.Log, Evidence: c.Keeper, Store: c.Store, Attested: func() bool { return true }, Logger: quiet,
 		Retain: func(now time.Time) time.Time { return now.Add(time.Minute) }, Recorder: c.Devices.BySerial, Officer: c.Auth.IsOfficer})

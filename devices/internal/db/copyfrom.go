@@ -88,3 +88,41 @@ func (r iteratorForAddDevices) Err() error {
 func (q *Queries) AddDevices(ctx context.Context, arg []AddDevicesParams) (int64, error) {
 	return q.db.CopyFrom(ctx, []string{"device"}, []string{"id", "serial", "kind", "name", "model", "township", "officer_id", "status", "bought_on", "cost_fen", "funding", "registered_at"}, &iteratorForAddDevices{rows: arg})
 }
+
+// iteratorForAddMessages implements pgx.CopyFromSource.
+type iteratorForAddMessages struct {
+	rows                 []AddMessagesParams
+	skippedFirstNextCall bool
+}
+
+func (r *iteratorForAddMessages) Next() bool {
+	if len(r.rows) == 0 {
+		return false
+	}
+	if !r.skippedFirstNextCall {
+		r.skippedFirstNextCall = true
+		return true
+	}
+	r.rows = r.rows[1:]
+	return len(r.rows) > 0
+}
+
+func (r iteratorForAddMessages) Values() ([]interface{}, error) {
+	return []interface{}{
+		r.rows[0].DeviceID,
+		r.rows[0].Epoch,
+		r.rows[0].Seq,
+		r.rows[0].Kind,
+		r.rows[0].DeviceTime,
+		r.rows[0].ReceivedAt,
+		r.rows[0].Body,
+	}, nil
+}
+
+func (r iteratorForAddMessages) Err() error {
+	return nil
+}
+
+func (q *Queries) AddMessages(ctx context.Context, arg []AddMessagesParams) (int64, error) {
+	return q.db.CopyFrom(ctx, []string{"device_message"}, []string{"device_id", "epoch", "seq", "kind", "device_time", "received_at", "body"}, &iteratorForAddMessages{rows: arg})
+}

@@ -24,3 +24,38 @@ type Device struct {
 	PostingYear  *int32
 	RegisteredAt time.Time
 }
+
+type DeviceCertificate struct {
+	Serial       string
+	DeviceID     string
+	KeyID        []byte
+	Der          []byte
+	IssuedAt     time.Time
+	NotAfter     time.Time
+	RevokedAt    *time.Time
+	RevokeReason *string
+}
+
+type DeviceCommand struct {
+	ID         int64
+	DeviceID   string
+	Kind       string
+	Body       []byte
+	Reason     string
+	GivenBy    string
+	GivenAt    time.Time
+	ExpiresAt  time.Time
+	State      string
+	SentAt     *time.Time
+	AnsweredAt *time.Time
+	Answer     string
+	EndedInLog bool
+}
+
+type DeviceEnrolment struct {
+	DeviceID  string
+	CodeHash  []byte
+	MadeBy    string
+	ExpiresAt time.Time
+	UsedBy    []byte
+}

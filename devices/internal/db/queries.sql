@@ -68,12 +68,17 @@ update device_credential set revoked_at = sqlc.arg(at)::timestamptz where device
 -- name: Credential :one
 select c.token_hash, c.revoked_at, d.status, d.township from device_credential c join device d on d.id = c.device_id where c.device_id = $1;
 
--- name: AddMessages :many
-insert into device_message (device_id, epoch, seq, kind, device_time, received_at, body)
-select unnest(sqlc.arg(devices)::text[]), unnest(sqlc.arg(epochs)::bigint[]), unnest(sqlc.arg(seqs)::bigint[]), unnest(sqlc.arg(kinds)::text[]),
-  unnest(sqlc.arg(device_times)::timestamptz[]), sqlc.arg(received_at)::timestamptz, unnest(sqlc.arg(bodies)::bytea[])
-on conflict do nothing
-returning device_id, epoch, seq;
+-- One row a boot and batch; gives what of it is new. The row's lock makes servers that take the same device wait for each other.
+-- name: See :many
+insert into device_seen as s (device_id, epoch, seen, fresh, day)
+select i.device, i.epoch, i.seqs, i.seqs, sqlc.arg(day)::date
+from (select unnest(sqlc.arg(devices)::text[]) as device, unnest(sqlc.arg(epochs)::bigint[]) as epoch, unnest(sqlc.arg(seqs)::text[])::int8multirange as seqs) i
+on conflict (device_id, epoch) do update set seen = s.seen + excluded.seen, fresh = excluded.seen - s.seen, day = excluded.day
+where not excluded.seen <@ s.seen
+returning device_id, epoch, fresh::text as fresh, pg_column_size(seen)::int as size;
+
+-- name: AddMessages :copyfrom
+insert into device_message (device_id, epoch, seq, kind, device_time, received_at, body) values ($1, $2, $3, $4, $5, $6, $7);
 
 -- Arrays hold no nulls: -1, '' and 1970 stand for what a message didn't say.
 -- name: PutStates :exec
@@ -114,6 +119,99 @@ select s.*, d.township from device_state s join device d on d.id = s.device_id w
 -- name: AddDeadLetters :copyfrom
 insert into dead_letter (id, at, source, origin, reason, raw) values ($1, $2, $3, $4, $5, $6);
 
--- name: SweepMessages :execrows
-delete from device_message where (device_id, epoch, seq) in
-  (select device_id, epoch, seq from device_message where received_at < sqlc.arg(before)::timestamptz limit 20000);
+-- name: MakeDays :one
+select make_device_message_days(sqlc.arg(now)::timestamptz, sqlc.arg(ahead)::int)::int;
+
+-- name: DropDays :one
+select drop_device_message_days(sqlc.arg(keep_from)::timestamptz)::int;
+
+-- name: ForgetSeen :exec
+delete from device_seen where day < sqlc.arg(before)::date;
+
+-- name: LockDevice :one
+select * from device where id = $1 for no key update;
+
+-- name: PutEnrolment :exec
+insert into device_enrolment (device_id, code_hash, made_by, expires_at) values ($1, $2, $3, $4)
+on conflict (device_id) do update set code_hash = excluded.code_hash, made_by = excluded.made_by, expires_at = excluded.expires_at, used_by = null;
+
+-- name: Enrolment :one
+select * from device_enrolment where code_hash = $1 for update;
+
+-- name: UseEnrolment :exec
+update device_enrolment set used_by = sqlc.arg(key_id)::bytea where device_id = $1;
+
+-- name: EndEnrolment :exec
+delete from device_enrolment where device_id = $1;
+
+-- name: AddCertificate :exec
+insert into device_certificate (serial, device_id, key_id, der, issued_at, not_after) values ($1, $2, $3, $4, $5, $6);
+
+-- name: Certificate :one
+select c.device_id, c.revoked_at, c.not_after, d.status, d.township from device_certificate c join device d on d.id = c.device_id where c.serial = $1;
+
+-- name: NewestCertificate :one
+select * from device_certificate where key_id = $1 order by issued_at desc limit 1;
+
+-- name: RevokeCertificates :many
+update device_certificate set revoked_at = sqlc.arg(at)::timestamptz, revoke_reason = sqlc.arg(reason)::text
+where device_id = $1 and revoked_at is null and not_after > sqlc.arg(at)::timestamptz
+returning serial, key_id;
+
+-- name: RevokedCertificates :many
+select serial, revoked_at::timestamptz as revoked_at from device_certificate
+where revoked_at is not null and not_after > sqlc.arg(now)::timestamptz order by revoked_at, serial;
+
+-- Those who are connected and may not be any more; the credential is a certificate's number, '' for a token.
+-- name: NoLongerAllowed :many
+select x.device::text as device from (select unnest(sqlc.arg(devices)::text[]) as device, unnest(sqlc.arg(credentials)::text[]) as credential) x
+left join device d on d.id = x.device
+left join device_certificate c on c.serial = x.credential
+left join device_credential t on t.device_id = x.device and x.credential = ''
+where d.id is null or d.status in ('lost', 'retired')
+  or (x.credential <> '' and (c.serial is null or c.revoked_at is not null or c.not_after < sqlc.arg(now)::timestamptz))
+  or (x.credential = '' and (t.device_id is null or t.revoked_at is not null));
+
+-- name: SeeMember :exec
+insert into mqtt_member (member, seen_at) values ($1, now()) on conflict (member) do update set seen_at = now();
+
+-- name: LockMembers :exec
+lock table mqtt_member in share row exclusive mode;
+
+-- name: LeaveMember :execrows
+delete from mqtt_member m where m.member = sqlc.arg(member)
+  and exists (select from mqtt_member o where o.member <> m.member and o.seen_at > now() - interval '30 seconds');
+
+-- name: NextCommand :one
+select nextval(pg_get_serial_sequence('device_command', 'id'))::bigint;
+
+-- name: AddCommand :exec
+insert into device_command (id, device_id, kind, body, reason, given_by, given_at, expires_at) overriding system value
+values ($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: ListCommands :many
+select * from device_command where device_id = $1 order by id desc limit sqlc.arg(max);
+
+-- Those to be sent: all that are open, of the device that has just come; else those that were never sent.
+-- name: CommandsToSend :many
+select id, device_id, body from device_command
+where state in ('waiting', 'sent', 'accepted') and expires_at > sqlc.arg(now)::timestamptz
+  and (device_id = sqlc.arg(device)::text or (sqlc.arg(device)::text = '' and state = 'waiting'))
+order by device_id, id;
+
+-- name: CommandSent :exec
+update device_command set state = case when state = 'waiting' then 'sent' else state end, sent_at = sqlc.arg(at)::timestamptz where id = $1;
+
+-- An answer that comes after the end, or again, changes nothing.
+-- name: AnswerCommand :exec
+update device_command set state = sqlc.arg(state)::text, answer = sqlc.arg(answer)::text, answered_at = sqlc.arg(at)::timestamptz
+where id = sqlc.arg(id) and device_id = sqlc.arg(device) and state in ('waiting', 'sent', 'accepted');
+
+-- name: ExpireCommands :exec
+update device_command set state = 'expired' where state in ('waiting', 'sent', 'accepted') and expires_at <= sqlc.arg(now)::timestamptz;
+
+-- name: EndedCommands :many
+select * from device_command where state in ('done', 'refused', 'expired') and not ended_in_log order by id limit 100;
+
+-- name: CommandEndLogged :exec
+update device_command set ended_in_log = true where id = $1;

@@ -10,6 +10,61 @@ import (
 	"time"
 )
 
+const addCertificate = `-- name: AddCertificate :exec
+insert into device_certificate (serial, device_id, key_id, der, issued_at, not_after) values ($1, $2, $3, $4, $5, $6)
+`
+
+type AddCertificateParams struct {
+	Serial   string
+	DeviceID string
+	KeyID    []byte
+	Der      []byte
+	IssuedAt time.Time
+	NotAfter time.Time
+}
+
+func (q *Queries) AddCertificate(ctx context.Context, arg AddCertificateParams) error {
+	_, err := q.db.Exec(ctx, addCertificate,
+		arg.Serial,
+		arg.DeviceID,
+		arg.KeyID,
+		arg.Der,
+		arg.IssuedAt,
+		arg.NotAfter,
+	)
+	return err
+}
+
+const addCommand = `-- name: AddCommand :exec
+insert into device_command (id, device_id, kind, body, reason, given_by, given_at, expires_at) overriding system value
+values ($1, $2, $3, $4, $5, $6, $7, $8)
+`
+
+type AddCommandParams struct {
+	ID        int64
+	DeviceID  string
+	Kind      string
+	Body      []byte
+	Reason    string
+	GivenBy   string
+	GivenAt   time.Time
+	ExpiresAt time.Time
+}
+
+func (q *Queries) AddCommand(ctx context.Context, arg AddCommandParams) error {
+	_, err := q.db.Exec(ctx, addCommand,
+		arg.ID,
+		arg.DeviceID,
+		arg.Kind,
+		arg.Body,
+		arg.Reason,
+		arg.GivenBy,
+		arg.GivenAt,
+		arg.ExpiresAt,
+	)
+	return err
+}
+
 type AddDeadLettersParams struct {
 	ID     string
 	At     time.Time
@@ -34,56 +89,39 @@ type AddDevicesParams struct {
 	RegisteredAt time.Time
 }
 
-const addMessages = `-- name: AddMessages :many
-insert into device_message (device_id, epoch, seq, kind, device_time, received_at, body)
-select unnest($1::text[]), unnest($2::bigint[]), unnest($3::bigint[]), unnest($4::text[]),
-  unnest($5::timestamptz[]), $6::timestamptz, unnest($7::bytea[])
-on conflict do nothing
-returning device_id, epoch, seq
+type AddMessagesParams struct {
+	DeviceID   string
+	Epoch      int64
+	Seq        int64
+	Kind       string
+	DeviceTime time.Time
+	ReceivedAt time.Time
+	Body       []byte
+}
+
+const answerCommand = `-- name: AnswerCommand :exec
+update device_command set state = $1::text, answer = $2::text, answered_at = $3::timestamptz
+where id = $4 and device_id = $5 and state in ('waiting', 'sent', 'accepted')
 `
 
-type AddMessagesParams struct {
-	Devices     []string
-	Epochs      []int64
-	Seqs        []int64
-	Kinds       []string
-	DeviceTimes []time.Time
-	ReceivedAt  time.Time
-	Bodies      [][]byte
+type AnswerCommandParams struct {
+	State  string
+	Answer string
+	At     time.Time
+	ID     int64
+	Device string
 }
 
-type AddMessagesRow struct {
-	DeviceID string
-	Epoch    int64
-	Seq      int64
-}
-
-func (q *Queries) AddMessages(ctx context.Context, arg AddMessagesParams) ([]AddMessagesRow, error) {
-	rows, err := q.db.Query(ctx, addMessages,
-		arg.Devices,
-		arg.Epochs,
-		arg.Seqs,
-		arg.Kinds,
-		arg.DeviceTimes,
-		arg.ReceivedAt,
-		arg.Bodies,
+// An answer that comes after the end, or again, changes nothing.
+func (q *Queries) AnswerCommand(ctx context.Context, arg AnswerCommandParams) error {
+	_, err := q.db.Exec(ctx, answerCommand,
+		arg.State,
+		arg.Answer,
+		arg.At,
+		arg.ID,
+		arg.Device,
 	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []AddMessagesRow{}
-	for rows.Next() {
-		var i AddMessagesRow
-		if err := rows.Scan(&i.DeviceID, &i.Epoch, &i.Seq); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+	return err
 }
 
 const buyDevices = `-- name: BuyDevices :exec
@@ -117,6 +155,93 @@ func (q *Queries) BySerial(ctx context.Context, serial string) (string, error) {
 	var id string
 	err := row.Scan(&id)
 	return id, err
+}
+
+const certificate = `-- name: Certificate :one
+select c.device_id, c.revoked_at, c.not_after, d.status, d.township from device_certificate c join device d on d.id = c.device_id where c.serial = $1
+`
+
+type CertificateRow struct {
+	DeviceID  string
+	RevokedAt *time.Time
+	NotAfter  time.Time
+	Status    string
+	Township  string
+}
+
+func (q *Queries) Certificate(ctx context.Context, serial string) (CertificateRow, error) {
+	row := q.db.QueryRow(ctx, certificate, serial)
+	var i CertificateRow
+	err := row.Scan(
+		&i.DeviceID,
+		&i.RevokedAt,
+		&i.NotAfter,
+		&i.Status,
+		&i.Township,
+	)
+	return i, err
+}
+
+const commandEndLogged = `-- name: CommandEndLogged :exec
+update device_command set ended_in_log = true where id = $1
+`
+
+func (q *Queries) CommandEndLogged(ctx context.Context, id int64) error {
+	_, err := q.db.Exec(ctx, commandEndLogged, id)
+	return err
+}
+
+const commandSent = `-- name: CommandSent :exec
+update device_command set state = case when state = 'waiting' then 'sent' else state end, sent_at = $2::timestamptz where id = $1
+`
+
+type CommandSentParams struct {
+	ID int64
+	At time.Time
+}
+
+func (q *Queries) CommandSent(ctx context.Context, arg CommandSentParams) error {
+	_, err := q.db.Exec(ctx, commandSent, arg.ID, arg.At)
+	return err
+}
+
+const commandsToSend = `-- name: CommandsToSend :many
+select id, device_id, body from device_command
+where state in ('waiting', 'sent', 'accepted') and expires_at > $1::timestamptz
+  and (device_id = $2::text or ($2::text = '' and state = 'waiting'))
+order by device_id, id
+`
+
+type CommandsToSendParams struct {
+	Now    time.Time
+	Device string
+}
+
+type CommandsToSendRow struct {
+	ID       int64
+	DeviceID string
+	Body     []byte
+}
+
+// Those to be sent: all that are open, of the device that has just come; else those that were never sent.
+func (q *Queries) CommandsToSend(ctx context.Context, arg CommandsToSendParams) ([]CommandsToSendRow, error) {
+	rows, err := q.db.Query(ctx, commandsToSend, arg.Now, arg.Device)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []CommandsToSendRow{}
+	for rows.Next() {
+		var i CommandsToSendRow
+		if err := rows.Scan(&i.ID, &i.DeviceID, &i.Body); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const countByKind = `-- name: CountByKind :many
@@ -262,6 +387,99 @@ func (q *Queries) DisconnectAll(ctx context.Context) error {
 	return err
 }
 
+const dropDays = `-- name: DropDays :one
+select drop_device_message_days($1::timestamptz)::int
+`
+
+func (q *Queries) DropDays(ctx context.Context, keepFrom time.Time) (int32, error) {
+	row := q.db.QueryRow(ctx, dropDays, keepFrom)
+	var column_1 int32
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
+const endEnrolment = `-- name: EndEnrolment :exec
+delete from device_enrolment where device_id = $1
+`
+
+func (q *Queries) EndEnrolment(ctx context.Context, deviceID string) error {
+	_, err := q.db.Exec(ctx, endEnrolment, deviceID)
+	return err
+}
+
+const endedCommands = `-- name: EndedCommands :many
+select id, device_id, kind, body, reason, given_by, given_at, expires_at, state, sent_at, answered_at, answer, ended_in_log from device_command where state in ('done', 'refused', 'expired') and not ended_in_log order by id limit 100
+`
+
+func (q *Queries) EndedCommands(ctx context.Context) ([]DeviceCommand, error) {
+	rows, err := q.db.Query(ctx, endedCommands)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []DeviceCommand{}
+	for rows.Next() {
+		var i DeviceCommand
+		if err := rows.Scan(
+			&i.ID,
+			&i.DeviceID,
+			&i.Kind,
+			&i.Body,
+			&i.Reason,
+			&i.GivenBy,
+			&i.GivenAt,
+			&i.ExpiresAt,
+			&i.State,
+			&i.SentAt,
+			&i.AnsweredAt,
+			&i.Answer,
+			&i.EndedInLog,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const enrolment = `-- name: Enrolment :one
+select device_id, code_hash, made_by, expires_at, used_by from device_enrolment where code_hash = $1 for update
+`
+
+func (q *Queries) Enrolment(ctx context.Context, codeHash []byte) (DeviceEnrolment, error) {
+	row := q.db.QueryRow(ctx, enrolment, codeHash)
+	var i DeviceEnrolment
+	err := row.Scan(
+		&i.DeviceID,
+		&i.CodeHash,
+		&i.MadeBy,
+		&i.ExpiresAt,
+		&i.UsedBy,
+	)
+	return i, err
+}
+
+const expireCommands = `-- name: ExpireCommands :exec
+update device_command set state = 'expired' where state in ('waiting', 'sent', 'accepted') and expires_at <= $1::timestamptz
+`
+
+func (q *Queries) ExpireCommands(ctx context.Context, now time.Time) error {
+	_, err := q.db.Exec(ctx, expireCommands, now)
+	return err
+}
+
+const forgetSeen = `-- name: ForgetSeen :exec
+delete from device_seen where day < $1::date
+`
+
+func (q *Queries) ForgetSeen(ctx context.Context, before time.Time) error {
+	_, err := q.db.Exec(ctx, forgetSeen, before)
+	return err
+}
+
 const getDevice = `-- name: GetDevice :one
 select d.id, d.serial, d.kind, d.name, d.model, d.township, d.officer_id, d.status, d.bought_on, d.cost_fen, d.funding, d.posting_id, d.posting_year, d.registered_at, t.name as township_name, coalesce(s.connected, false) as connected, s.last_data_at, s.last_dock_at, s.last_upload_at,
   s.battery, s.storage_used, s.docked, s.state, s.skew_ms
@@ -339,6 +557,62 @@ func (q *Queries) KnownSerials(ctx context.Context, serials []string) ([]KnownSe
 	for rows.Next() {
 		var i KnownSerialsRow
 		if err := rows.Scan(&i.ID, &i.Serial); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const leaveMember = `-- name: LeaveMember :execrows
+delete from mqtt_member m where m.member = $1
+  and exists (select from mqtt_member o where o.member <> m.member and o.seen_at > now() - interval '30 seconds')
+`
+
+func (q *Queries) LeaveMember(ctx context.Context, member string) (int64, error) {
+	result, err := q.db.Exec(ctx, leaveMember, member)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const listCommands = `-- name: ListCommands :many
+select id, device_id, kind, body, reason, given_by, given_at, expires_at, state, sent_at, answered_at, answer, ended_in_log from device_command where device_id = $1 order by id desc limit $2
+`
+
+type ListCommandsParams struct {
+	DeviceID string
+	Max      int32
+}
+
+func (q *Queries) ListCommands(ctx context.Context, arg ListCommandsParams) ([]DeviceCommand, error) {
+	rows, err := q.db.Query(ctx, listCommands, arg.DeviceID, arg.Max)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []DeviceCommand{}
+	for rows.Next() {
+		var i DeviceCommand
+		if err := rows.Scan(
+			&i.ID,
+			&i.DeviceID,
+			&i.Kind,
+			&i.Body,
+			&i.Reason,
+			&i.GivenBy,
+			&i.GivenAt,
+			&i.ExpiresAt,
+			&i.State,
+			&i.SentAt,
+			&i.AnsweredAt,
+			&i.Answer,
+			&i.EndedInLog,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -443,6 +717,125 @@ func (q *Queries) ListDevices(ctx context.Context, arg ListDevicesParams) ([]Lis
 	return items, nil
 }
 
+const lockDevice = `-- name: LockDevice :one
+select id, serial, kind, name, model, township, officer_id, status, bought_on, cost_fen, funding, posting_id, posting_year, registered_at from device where id = $1 for no key update
+`
+
+func (q *Queries) LockDevice(ctx context.Context, id string) (Device, error) {
+	row := q.db.QueryRow(ctx, lockDevice, id)
+	var i Device
+	err := row.Scan(
+		&i.ID,
+		&i.Serial,
+		&i.Kind,
+		&i.Name,
+		&i.Model,
+		&i.Township,
+		&i.OfficerID,
+		&i.Status,
+		&i.BoughtOn,
+		&i.CostFen,
+		&i.Funding,
+		&i.PostingID,
+		&i.PostingYear,
+		&i.RegisteredAt,
+	)
+	return i, err
+}
+
+const lockMembers = `-- name: LockMembers :exec
+lock table mqtt_member in share row exclusive mode
+`
+
+func (q *Queries) LockMembers(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, lockMembers)
+	return err
+}
+
+const makeDays = `-- name: MakeDays :one
+select make_device_message_days($1::timestamptz, $2::int)::int
+`
+
+type MakeDaysParams struct {
+	Now   time.Time
+	Ahead int32
+}
+
+func (q *Queries) MakeDays(ctx context.Context, arg MakeDaysParams) (int32, error) {
+	row := q.db.QueryRow(ctx, makeDays, arg.Now, arg.Ahead)
+	var column_1 int32
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
+const newestCertificate = `-- name: NewestCertificate :one
+select serial, device_id, key_id, der, issued_at, not_after, revoked_at, revoke_reason from device_certificate where key_id = $1 order by issued_at desc limit 1
+`
+
+func (q *Queries) NewestCertificate(ctx context.Context, keyID []byte) (DeviceCertificate, error) {
+	row := q.db.QueryRow(ctx, newestCertificate, keyID)
+	var i DeviceCertificate
+	err := row.Scan(
+		&i.Serial,
+		&i.DeviceID,
+		&i.KeyID,
+		&i.Der,
+		&i.IssuedAt,
+		&i.NotAfter,
+		&i.RevokedAt,
+		&i.RevokeReason,
+	)
+	return i, err
+}
+
+const nextCommand = `-- name: NextCommand :one
+select nextval(pg_get_serial_sequence('device_command', 'id'))::bigint
+`
+
+func (q *Queries) NextCommand(ctx context.Context) (int64, error) {
+	row := q.db.QueryRow(ctx, nextCommand)
+	var column_1 int64
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
+const noLongerAllowed = `-- name: NoLongerAllowed :many
+select x.device::text as device from (select unnest($1::text[]) as device, unnest($2::text[]) as credential) x
+left join device d on d.id = x.device
+left join device_certificate c on c.serial = x.credential
+left join device_credential t on t.device_id = x.device and x.credential = ''
+where d.id is null or d.status in ('lost', 'retired')
+  or (x.credential <> '' and (c.serial is null or c.revoked_at is not null or c.not_after < $3::timestamptz))
+  or (x.credential = '' and (t.device_id is null or t.revoked_at is not null))
+`
+
+type NoLongerAllowedParams struct {
+	Devices     []string
+	Credentials []string
+	Now         time.Time
+}
+
+// Those who are connected and may not be any more; the credential is a certificate's number, ” for a token.
+func (q *Queries) NoLongerAllowed(ctx context.Context, arg NoLongerAllowedParams) ([]string, error) {
+	rows, err := q.db.Query(ctx, noLongerAllowed, arg.Devices, arg.Credentials, arg.Now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var device string
+		if err := rows.Scan(&device); err != nil {
+			return nil, err
+		}
+		items = append(items, device)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const noteUploads = `-- name: NoteUploads :exec
 insert into device_state as s (device_id, last_upload_at)
 select unnest($1::text[]), unnest($2::timestamptz[])
@@ -473,6 +866,28 @@ type PutCredentialsParams struct {
 
 func (q *Queries) PutCredentials(ctx context.Context, arg PutCredentialsParams) error {
 	_, err := q.db.Exec(ctx, putCredentials, arg.Ids, arg.Hashes, arg.At)
+	return err
+}
+
+const putEnrolment = `-- name: PutEnrolment :exec
+insert into device_enrolment (device_id, code_hash, made_by, expires_at) values ($1, $2, $3, $4)
+on conflict (device_id) do update set code_hash = excluded.code_hash, made_by = excluded.made_by, expires_at = excluded.expires_at, used_by = null
+`
+
+type PutEnrolmentParams struct {
+	DeviceID  string
+	CodeHash  []byte
+	MadeBy    string
+	ExpiresAt time.Time
+}
+
+func (q *Queries) PutEnrolment(ctx context.Context, arg PutEnrolmentParams) error {
+	_, err := q.db.Exec(ctx, putEnrolment,
+		arg.DeviceID,
+		arg.CodeHash,
+		arg.MadeBy,
+		arg.ExpiresAt,
+	)
 	return err
 }
 
@@ -542,6 +957,43 @@ func (q *Queries) PutStates(ctx context.Context, arg PutStatesParams) error {
 	return err
 }
 
+const revokeCertificates = `-- name: RevokeCertificates :many
+update device_certificate set revoked_at = $2::timestamptz, revoke_reason = $3::text
+where device_id = $1 and revoked_at is null and not_after > $2::timestamptz
+returning serial, key_id
+`
+
+type RevokeCertificatesParams struct {
+	DeviceID string
+	At       time.Time
+	Reason   string
+}
+
+type RevokeCertificatesRow struct {
+	Serial string
+	KeyID  []byte
+}
+
+func (q *Queries) RevokeCertificates(ctx context.Context, arg RevokeCertificatesParams) ([]RevokeCertificatesRow, error) {
+	rows, err := q.db.Query(ctx, revokeCertificates, arg.DeviceID, arg.At, arg.Reason)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []RevokeCertificatesRow{}
+	for rows.Next() {
+		var i RevokeCertificatesRow
+		if err := rows.Scan(&i.Serial, &i.KeyID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const revokeCredential = `-- name: RevokeCredential :execrows
 update device_credential set revoked_at = $2::timestamptz where device_id = $1 and revoked_at is null
 `
@@ -557,6 +1009,99 @@ func (q *Queries) RevokeCredential(ctx context.Context, arg RevokeCredentialPara
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const revokedCertificates = `-- name: RevokedCertificates :many
+select serial, revoked_at::timestamptz as revoked_at from device_certificate
+where revoked_at is not null and not_after > $1::timestamptz order by revoked_at, serial
+`
+
+type RevokedCertificatesRow struct {
+	Serial    string
+	RevokedAt time.Time
+}
+
+func (q *Queries) RevokedCertificates(ctx context.Context, now time.Time) ([]RevokedCertificatesRow, error) {
+	rows, err := q.db.Query(ctx, revokedCertificates, now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []RevokedCertificatesRow{}
+	for rows.Next() {
+		var i RevokedCertificatesRow
+		if err := rows.Scan(&i.Serial, &i.RevokedAt); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const see = `-- name: See :many
+insert into device_seen as s (device_id, epoch, seen, fresh, day)
+select i.device, i.epoch, i.seqs, i.seqs, $1::date
+from (select unnest($2::text[]) as device, unnest($3::bigint[]) as epoch, unnest($4::text[])::int8multirange as seqs) i
+on conflict (device_id, epoch) do update set seen = s.seen + excluded.seen, fresh = excluded.seen - s.seen, day = excluded.day
+where not excluded.seen <@ s.seen
+returning device_id, epoch, fresh::text as fresh, pg_column_size(seen)::int as size
+`
+
+type SeeParams struct {
+	Day     time.Time
+	Devices []string
+	Epochs  []int64
+	Seqs    []string
+}
+
+type SeeRow struct {
+	DeviceID string
+	Epoch    int64
+	Fresh    string
+	Size     int32
+}
+
+// One row a boot and batch; gives what of it is new. The row's lock makes servers that take the same device wait for each other.
+func (q *Queries) See(ctx context.Context, arg SeeParams) ([]SeeRow, error) {
+	rows, err := q.db.Query(ctx, see,
+		arg.Day,
+		arg.Devices,
+		arg.Epochs,
+		arg.Seqs,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SeeRow{}
+	for rows.Next() {
+		var i SeeRow
+		if err := rows.Scan(
+			&i.DeviceID,
+			&i.Epoch,
+			&i.Fresh,
+			&i.Size,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const seeMember = `-- name: SeeMember :exec
+insert into mqtt_member (member, seen_at) values ($1, now()) on conflict (member) do update set seen_at = now()
+`
+
+func (q *Queries) SeeMember(ctx context.Context, member string) error {
+	_, err := q.db.Exec(ctx, seeMember, member)
+	return err
 }
 
 const states = `-- name: States :many
@@ -613,19 +1158,6 @@ func (q *Queries) States(ctx context.Context, ids []string) ([]StatesRow, error)
 	return items, nil
 }
 
-const sweepMessages = `-- name: SweepMessages :execrows
-delete from device_message where (device_id, epoch, seq) in
-  (select device_id, epoch, seq from device_message where received_at < $1::timestamptz limit 20000)
-`
-
-func (q *Queries) SweepMessages(ctx context.Context, before time.Time) (int64, error) {
-	result, err := q.db.Exec(ctx, sweepMessages, before)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
-}
-
 const townshipsOf = `-- name: TownshipsOf :many
 select id, township from device where id = any($1::text[])
 `
@@ -661,5 +1193,19 @@ update device set funding = 'pending', posting_id = null, posting_year = null wh
 
 func (q *Queries) UnbuyDevices(ctx context.Context, posting string) error {
 	_, err := q.db.Exec(ctx, unbuyDevices, posting)
+	return err
+}
+
+const useEnrolment = `-- name: UseEnrolment :exec
+update device_enrolment set used_by = $2::bytea where device_id = $1
+`
+
+type UseEnrolmentParams struct {
+	DeviceID string
+	KeyID    []byte
+}
+
+func (q *Queries) UseEnrolment(ctx context.Context, arg UseEnrolmentParams) error {
+	_, err := q.db.Exec(ctx, useEnrolment, arg.DeviceID, arg.KeyID)
 	return err
 }

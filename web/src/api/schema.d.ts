@@ -995,6 +995,109 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/devices/{id}/enrolment-code": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A code that is typed into the device once, for its certificate; the one before ends */
+        post: operations["makeEnrolmentCode"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/devices/{id}/revoke": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** End certificates, token and code of the device, and its connection; leaves of the log */
+        post: operations["revokeDevice"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/devices/{id}/commands": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The latest hundred commands to the device and how far each is */
+        get: operations["listCommands"];
+        put?: never;
+        /** Give the device a command; a leaf of the log now and when it ends */
+        post: operations["giveCommand"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/enrol": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** A device's first certificate, for the key that signed the request; failures are limited by address */
+        post: operations["enrolDevice"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/enrol/renew": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The next certificate of a key that has a valid one; the request signed by that key is the proof */
+        post: operations["renewDevice"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/enrol/crl.pem": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Revoked certificates of devices (RFC 5280), for brokers */
+        get: operations["getDeviceCRL"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/dead-letters": {
         parameters: {
             query?: never;
@@ -2034,6 +2137,69 @@ export interface components {
                 total: number;
                 connected: number;
             }[];
+        };
+        /** @enum {string} */
+        CommandKind: "locate" | "lock" | "sync-clock" | "config";
+        GiveCommand: {
+            command: components["schemas"]["CommandKind"];
+            /** @description Of config; at most 4 KiB */
+            args?: Record<string, never>;
+            reason: string;
+            /**
+             * @description How long it is worth doing
+             * @default 1440
+             */
+            minutes: number;
+        };
+        Command: {
+            /** Format: int64 */
+            id: number;
+            command: components["schemas"]["CommandKind"];
+            reason: string;
+            given_by: string;
+            /** @enum {string} */
+            state: "waiting" | "sent" | "accepted" | "done" | "refused" | "expired";
+            /** @description The device's words */
+            answer?: string;
+            /** Format: date-time */
+            given_at: string;
+            /** Format: date-time */
+            expires_at: string;
+            /** Format: date-time */
+            sent_at?: string;
+            /** Format: date-time */
+            answered_at?: string;
+        };
+        EnrolmentCode: {
+            /** @description XXXX-XXXX-XXXX */
+            code: string;
+            /** Format: date-time */
+            expires_at: string;
+        };
+        EnrolDevice: {
+            /** @description Hyphens, spaces and case don't matter */
+            code: string;
+            /** @description PKCS #10, PEM; ECDSA, Ed25519 or RSA of 2048 bits. Its subject is ignored */
+            csr: string;
+        };
+        RenewDevice: {
+            csr: string;
+        };
+        DeviceIdentity: {
+            /** @description The device's id: its common name, client id and user name */
+            device: string;
+            /** @description PEM */
+            certificate: string;
+            /** @description What the device trusts, PEM */
+            ca: string;
+            /** @description Ed25519 public key that commands are checked with, 32 bytes in base64 */
+            command_key: string;
+            /** @description mqtts://host:port, where it is known */
+            broker?: string;
+            /** Format: date-time */
+            renew_after: string;
+            /** Format: date-time */
+            expires_at: string;
         };
         DeadLetter: {
             id: string;
@@ -4476,6 +4642,177 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ChainGap"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    makeEnrolmentCode: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The code, shown once */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EnrolmentCode"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    revokeDevice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Reason"];
+            };
+        };
+        responses: {
+            /** @description Revoked */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listCommands: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Newest first */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        items: components["schemas"]["Command"][];
+                    };
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    giveCommand: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GiveCommand"];
+            };
+        };
+        responses: {
+            /** @description Given; sent when the device is there */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Command"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    enrolDevice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EnrolDevice"];
+            };
+        };
+        responses: {
+            /** @description Its identity */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceIdentity"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    renewDevice: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RenewDevice"];
+            };
+        };
+        responses: {
+            /** @description Its identity */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeviceIdentity"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getDeviceCRL: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The list */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-pem-file": string;
                 };
             };
             default: components["responses"]["Problem"];

@@ -162,6 +162,7 @@ const texts: Record<string, string> = {
   "设备密钥登记": "Device key enrolled", "设备密钥吊销": "Device key revoked", "权力事项下放": "Power item handed down", "权力事项收回": "Power item taken back", "设备签名状态": "Signed device state", "存储探测": "Store probed", "全册核验": "Log audited", "可信时间戳": "Trusted timestamp",
   "证据固定": "Evidence frozen", "处罚决定之后证据不再增减（R16）": "No evidence is added or taken out after the decision (R16)", "证据根与公钥指纹的二维码": "QR code of evidence root and key fingerprint", "证据根": "Evidence root", "公钥指纹": "Key fingerprint", "扫出的文字可与证据包核对：": "The scanned text can be checked against the bundle: ",
   "设备链异常": "Anomaly in a device's own chain", "截取片段": "A clip was made of it", "共享": "Shared", "留存期满删除": "Deleted at the end of retention",
+  "向设备下达指令": "Command given to a device", "设备指令办结": "Command to a device ended",
   "已从记录仪清除原件": "Original removed from its recorder", "标注执法活动": "Labelled with its activity", "领用记录仪": "Recorder taken", "归还记录仪": "Recorder returned",
   "执法证变更": "Officer's certificate changed", "证据册密钥更换": "Log key changed", "见证方与门限变更": "Witnesses or their quorum changed", "锁定试探": "Lock trial",
   "影像重读核验": "Stored footage read again", "自证演练": "Self-proof drill", "删除册页内容": "Payloads of leaves erased", "证明": "Proof",

@@ -50,6 +50,8 @@ const kinds: Record<number, string> = {
   94: "影像重读核验",
   95: "自证演练",
   96: "删除册页内容",
+  100: "向设备下达指令",
+  101: "设备指令办结",
 };
 
 /** The word for a kind; a kind this version does not know keeps the server's word. */

@@ -1,4 +1,6 @@
-package embedded
+// Package secret owns files of DATA/secrets: whole or not there at all, mode 0600, on disk before they are used, so that a crash can't
+// leave a service whose password or key nobody knows.
+package secret
 
 import (
 	"crypto/rand"
@@ -11,9 +13,8 @@ import (
 	"strings"
 )
 
-// secret reads DATA/secrets/name or makes 24 random bytes in hex there, mode 0600. It is on disk before it is used, so that a
-// crash can't leave a service whose password nobody knows.
-func secret(dir, name string) (string, error) {
+// Text reads DATA/secrets/name or makes 24 random bytes in hex there.
+func Text(dir, name string) (string, error) {
 	path := filepath.Join(dir, "secrets", name)
 	b, err := os.ReadFile(path)
 	if err == nil {
@@ -31,10 +32,11 @@ func secret(dir, name string) (string, error) {
 		return "", err
 	}
 	s := hex.EncodeToString(raw[:])
-	return s, writeSecret(path, s+"\n")
+	return s, Write(path, s+"\n")
 }
 
-func writeSecret(path, text string) error {
+// Write replaces a file.
+func Write(path, text string) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
@@ -53,11 +55,11 @@ func writeSecret(path, text string) error {
 	if err := os.Rename(f.Name(), path); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return SyncDir(dir)
 }
 
-// syncDir makes names created or removed in dir durable.
-func syncDir(dir string) error {
+// SyncDir makes names created or removed in dir durable.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
