@@ -143,13 +143,6 @@ func (d *diary) write(events ...event) error {
 	return nil
 }
 
-// waiting is how many bytes of events are not yet taken.
-func (d *diary) waiting() int64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.size - d.sent
-}
-
 // run sends until ctx ends. refused is told what the platform wouldn't take: it has kept that among its dead letters.
 func (d *diary) run(ctx context.Context, refused func(e event, why string)) error {
 	for {

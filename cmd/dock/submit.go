@@ -107,7 +107,7 @@ func (a *agent) rehash(ctx context.Context, path string, m manifest.Signed) (*cl
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	h := manifest.NewHasher(m.Size)
 	buf := make([]byte, 1<<20)
 	r := io.NewSectionReader(f, 0, m.Size+1) // one more, so that a longer copy has another digest

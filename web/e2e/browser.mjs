@@ -122,6 +122,12 @@ export class Browser {
     await this.page.bringToFront();
   }
 
+  /** Judges a page that is not the console's: as it stands, in light alone. */
+  async glance(name) {
+    await this.#scan(this.page, name, "light");
+    if (process.env.ZZ_E2E_SHOTS) await this.page.screenshot({ path: join(this.out, `${name}.png`) });
+  }
+
   /** Follows a link or button and waits for the page that comes. */
   async follow(locator, path) {
     await locator.click();

@@ -1,7 +1,7 @@
 // The steps, in the order of the walk; each ends where the next begins. Roles, labels and texts are what a user sees: no classes.
-import { execFile, execFileSync } from "node:child_process";
+import { execFile, execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 
@@ -305,8 +305,71 @@ export const steps = [
     await b.judge("16-devices", (p) => p.getByRole("table", { name: "装备" }).getByRole("row").nth(5).waitFor());
     await nav(b.page, "拒收报文").click();
     await b.judge("17-dead-letters", heading("拒收报文"));
-    await signOut(walk);
   }],
+
+  ["an officer docks a recorder at the station's own screen, and the manager sees it", async (walk) => {
+    const { b, data, bin, url } = walk;
+    await b.page.goto("/officers?township=510821100");
+    const give = b.page.getByRole("button", { name: /^为 .* 新发 PIN$/ }).first();
+    const officer = /^为 (.*) 新发 PIN$/.exec(await give.getAttribute("aria-label"))[1];
+    await give.click();
+    const shown = b.page.getByRole("dialog");
+    const pin = /\d{6}/.exec(await shown.getByText(/^\d{6}$/).innerText())[0];
+    await shown.getByRole("button", { name: "知道了" }).click();
+
+    const ports = join(data, "e2e-ports");
+    const card = join(data, "e2e-recorder");
+    for (const d of [ports, card]) mkdirSync(d);
+    const clip = (n) => `DEMO-BWC-0001_000001_2026030112000${n}_090${n}.mp4`;
+    for (const n of [1, 2, 5]) freshClip(join(data, "e2e-card", walk.clip), join(card, clip(n)));
+    writeFileSync(join(data, "e2e-dock.yaml"), `folders: [{path: ${JSON.stringify(ports)}, each: true, settle: 500ms}]\ndisabled: {16: 触点检修}\n`);
+    const dock = spawn(join(bin, "zhizheng-dock"), ["station", "--identity", join(data, "demo-dock"), "--server", url, "--spool", join(data, "e2e-spool"), "--config", join(data, "e2e-dock.yaml"), "--listen", "127.0.0.1:0"], { stdio: ["ignore", "ignore", "pipe"] });
+    const ended = new Promise((done) => dock.once("exit", done));
+    try {
+      let said = "";
+      const screen = await new Promise((up, no) => {
+        dock.stderr.on("data", (d) => { said += d; const m = /page=(http:\S+)/.exec(said); if (m) up(m[1]); });
+        dock.once("exit", () => no(new Error(`the station ended: ${said}`)));
+      });
+      renameSync(card, join(ports, "DEMO-BWC-0001"));
+      await b.page.goto(screen);
+      await b.page.getByRole("button", { name: /^1 号工位 .*待说明$/ }).waitFor(); // 3 and 4 are missing by the names
+      await b.glance("20-station");
+      await b.page.getByRole("button", { name: /请刷执法证/ }).click();
+      await b.page.getByRole("button", { name: officer, exact: true }).click();
+      await b.glance("21-station-pin");
+      for (const digit of pin) await b.page.getByRole("button", { name: digit, exact: true }).click();
+      await b.page.getByRole("heading", { level: 2, name: officer }).waitFor();
+      await b.page.getByRole("button", { name: /^1 号工位/ }).click();
+      await b.page.getByRole("button", { name: "巡查", exact: true }).click();
+      await b.page.getByRole("button", { name: "巡查", pressed: true }).waitFor();
+      await b.page.getByRole("heading", { level: 3, name: "缺失 903–904" }).waitFor();
+      await b.page.getByRole("button", { name: "更换电池" }).click();
+      await b.page.getByRole("heading", { level: 3, name: "缺失 903–904：更换电池" }).waitFor();
+      await b.page.getByRole("button", { name: /^1 号工位 .*已全部封存$/ }).waitFor();
+      await b.glance("22-station-officer");
+      await b.page.getByRole("button", { name: /确认归还/ }).click();
+      await b.page.getByText("执证归还回单 v1").waitFor();
+      await b.glance("23-station-slip");
+      await b.page.getByRole("button", { name: "返回" }).click();
+      await b.page.getByRole("button", { name: "退出" }).click();
+      await b.page.getByRole("heading", { level: 2, name: "归还记录仪" }).waitFor();
+
+      await b.page.goto(url);
+      await nav(b.page, "采集站").click();
+      await b.judge("24-docks", (p) => p.getByRole("region", { name: "各乡镇今日归站" }).getByRole("row").filter({ hasText: "在线" }).first().waitFor());
+      await b.page.getByRole("link", { name: "示例采集站" }).first().click();
+      await b.judge("25-dock", async (p) => {
+        await p.getByRole("region", { name: "1 号工位" }).getByText("全部已封存").waitFor();
+        await p.getByRole("region", { name: "站上发生的事" }).getByRole("row").filter({ hasText: "说明缺失" }).filter({ hasText: "更换电池" }).waitFor();
+      });
+    } finally {
+      dock.kill("SIGTERM");
+      must((await ended) === 0, "the station did not end in order");
+    }
+  }],
+
+  ["the manager signs out", (walk) => signOut(walk)],
 
   ["supervisor: sees all, may change nothing", async (walk) => {
     const { b } = walk;
