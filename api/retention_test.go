@@ -36,7 +36,7 @@ func TestBundleWithADeletedExhibit(t *testing.T) {
 	testenv.Eventually(t, 20*time.Second, func() bool {
 		_, _, err := c.Keeper.SettleHolds(t.Context())
 		must(t, err)
-		_, err = c.Keeper.SettleRetention(t.Context())
+		_, _, err = c.Keeper.SettleRetention(t.Context())
 		must(t, err)
 		must(t, c.Keeper.Expire(t.Context()))
 		r, err := c.Keeper.Get(t.Context(), evidence.Scope{}, gone)

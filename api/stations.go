@@ -259,10 +259,11 @@ func (s *Server) ListDockEvents(ctx context.Context, r ListDockEventsRequestObje
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.Ingest.Dock(ctx, sc, r.ID); err != nil {
-		return nil, err
+	limit := val(r.Params.Limit)
+	if limit == 0 {
+		limit = 50
 	}
-	events, next, err := s.Ingest.Events(ctx, r.ID, val(r.Params.Cursor), max(1, val(r.Params.Limit)))
+	events, next, err := s.Ingest.Events(ctx, sc, r.ID, val(r.Params.Cursor), limit)
 	if err != nil {
 		return nil, err
 	}

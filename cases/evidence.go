@@ -43,11 +43,12 @@ func NewHoldWorker(k *evidence.Keeper, missing func(ctx context.Context, eid evi
 // Work settles all open holds and locks.
 func (w *HoldWorker) Work(ctx context.Context, _ *river.Job[SettleHolds]) error {
 	_, missing, err := w.keeper.SettleHolds(ctx)
-	for _, eid := range missing {
+	_, unlocked, lerr := w.keeper.SettleRetention(ctx)
+	err = errors.Join(err, lerr)
+	for _, eid := range append(missing, unlocked...) {
 		err = errors.Join(err, w.missing(ctx, eid))
 	}
-	_, lerr := w.keeper.SettleRetention(ctx)
-	return errors.Join(err, lerr)
+	return err
 }
 
 // PeriodicHolds asks every minute: a hold on footage that is still on its way can be set at the store only once it has arrived.

@@ -137,14 +137,13 @@ func (k *Keeper) categorize(ctx context.Context, tx *pg.Tx, row db.Evidence, c C
 }
 
 // SettleRetention makes the store's locks follow, and renews those of what is kept for good. One that can't be extended keeps no other
-// waiting. It answers how many it settled.
-func (k *Keeper) SettleRetention(ctx context.Context) (int, error) {
+// waiting. It answers how many it settled, and which objects the store doesn't have: those are asked for ever more rarely, as for holds.
+func (k *Keeper) SettleRetention(ctx context.Context) (settled int, missing []ID, failed error) {
 	q := db.New(k.pool)
 	ends, err := q.LocksToRenew(ctx, db.LocksToRenewParams{Before: k.now().Add(k.Policy.LockStep / 2), MaxRows: 1000})
 	if err != nil {
-		return 0, pg.Away(fmt.Errorf("list locks to renew: %w", err))
+		return 0, nil, pg.Away(fmt.Errorf("list locks to renew: %w", err))
 	}
-	var failed error
 	for _, eid := range ends {
 		if err := k.renew(ctx, ID(eid)); err != nil {
 			failed = errors.Join(failed, fmt.Errorf("renew lock of %s: %w", eid, err))
@@ -152,20 +151,27 @@ func (k *Keeper) SettleRetention(ctx context.Context) (int, error) {
 	}
 	ids, err := q.LocksToSettle(ctx, 1000)
 	if err != nil {
-		return 0, errors.Join(failed, pg.Away(fmt.Errorf("list locks: %w", err)))
+		return 0, nil, errors.Join(failed, pg.Away(fmt.Errorf("list locks: %w", err)))
 	}
-	settled := 0
 	for _, eid := range ids {
-		if err := k.settleLock(ctx, ID(eid)); err != nil {
-			failed = errors.Join(failed, fmt.Errorf("extend lock of %s: %w", eid, err))
-			if ctx.Err() != nil {
-				break
-			}
+		if !k.holds.due(ID(eid), k.now()) {
 			continue
 		}
-		settled++
+		err := k.settleLock(ctx, ID(eid))
+		switch {
+		case err == nil:
+			settled++
+		case fault.Is(err, fault.KindNotFound) && k.StoreAnswers(ctx) == nil:
+			k.holds.later(ID(eid), k.now())
+			missing = append(missing, ID(eid))
+		default:
+			failed = errors.Join(failed, fmt.Errorf("extend lock of %s: %w", eid, err))
+		}
+		if ctx.Err() != nil {
+			break
+		}
 	}
-	return settled, failed
+	return settled, missing, failed
 }
 
 func (k *Keeper) renew(ctx context.Context, eid ID) error {

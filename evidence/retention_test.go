@@ -23,7 +23,7 @@ func record(t *testing.T, c *testcounty.County, id evidence.ID) evidence.Record 
 
 func settleLocks(t *testing.T, c *testcounty.County) int {
 	t.Helper()
-	n, err := c.Keeper.SettleRetention(t.Context())
+	n, _, err := c.Keeper.SettleRetention(t.Context())
 	must(t, err)
 	return n
 }
@@ -126,7 +126,7 @@ func TestLockThatFailsIsSettledLater(t *testing.T) {
 	}
 	// The store has it, the commit fails: the row still says that it is to be done.
 	run(fmt.Sprintf(`alter table evidence add constraint broken check (id <> '%s' or locked_until < now() + interval '1 day') not valid`, id))
-	if n, err := c.Keeper.SettleRetention(t.Context()); n != 1 || err == nil {
+	if n, _, err := c.Keeper.SettleRetention(t.Context()); n != 1 || err == nil {
 		t.Errorf("settled %d, %v", n, err)
 	}
 	r := record(t, c, id)

@@ -286,10 +286,13 @@ type StationEvent struct {
 	LogKey     string
 }
 
-// Events gives a station's events, newest first.
-func (s *Service) Events(ctx context.Context, station, cursor string, limit int) (page []StationEvent, next string, err error) {
+// Events gives a page of the events of a station in scope, newest first.
+func (s *Service) Events(ctx context.Context, sc evidence.Scope, station, cursor string, limit int) (page []StationEvent, next string, err error) {
 	at, after, err := readCursor(cursor)
 	if err != nil {
+		return nil, "", err
+	}
+	if _, err := s.Dock(ctx, sc, station); err != nil {
 		return nil, "", err
 	}
 	rows, err := db.New(s.Pool).Events(ctx, db.EventsParams{Station: station, BeforeAt: at, BeforeID: after, MaxRows: int32(limit + 1)})
