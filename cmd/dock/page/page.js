@@ -75,9 +75,8 @@ function slotButton(s) {
   const [word, tone] = states[s.state] ?? [s.state, '']
   const part = s.state === 'reading' ? (s.bytes ? s.read / s.bytes : 0) : (s.bytes ? (s.sent ?? 0) / s.bytes : 0)
   const busy = ['reading', 'takeable', 'uploading', 'attention'].includes(s.state) && s.bytes
-  return el('button', { type: 'button', class: `slot ${s.state} ${look.slot === s.slot ? 'mine' : ''}`, onclick: () => { look.slot = s.slot; look.clip = -1; look.asking = ''; look.free = ''; drawn = ''; draw() },
-      'aria-label': `${s.slot} 号工位 ${s.officer_name ?? ''} ${word}` },
-    el('b', {}, String(s.slot)), el('span', { class: 'who' }, s.officer_name || s.recorder || (s.state === 'unclaimed' ? '未识别' : '')),
+  return el('button', { type: 'button', class: `slot ${s.state} ${look.slot === s.slot ? 'mine' : ''}`, onclick: () => { look.slot = s.slot; look.clip = -1; look.asking = ''; look.free = ''; drawn = ''; draw() } },
+    el('b', {}, String(s.slot), el('span', { class: 'unseen' }, ' 号工位')), el('span', { class: 'who' }, s.officer_name || s.recorder || (s.state === 'unclaimed' ? '未识别' : '')),
     busy ? el('span', { class: 'bar' }, barOf(part)) : null,
     el('span', { class: 'state ' + tone }, word))
 }
@@ -147,7 +146,7 @@ function pinSide() {
         : el('p', {}, '本乡镇还没有人设置 PIN，请联系装备管理员。')]
   }
   return [el('div', { class: 'head' }, el('h2', { class: 'grow' }, (state.pins.find((p) => p.id === look.pin)?.name ?? '') + '，请输入 PIN'), back),
-    el('div', { class: 'pin', 'aria-label': `已输入 ${look.typed.length} 位` }, '●'.repeat(look.typed.length) + '○'.repeat(6 - look.typed.length)),
+    el('div', { class: 'pin', role: 'img', 'aria-label': `已输入 ${look.typed.length} 位` }, '●'.repeat(look.typed.length) + '○'.repeat(6 - look.typed.length)),
     el('div', { class: 'keys' }, ['1', '2', '3', '4', '5', '6', '7', '8', '9', '', '0', '⌫'].map((k) => k ? el('button', { type: 'button', onclick: press(k), 'aria-label': k === '⌫' ? '退格' : k }, k) : el('span')))]
 }
 

@@ -187,12 +187,12 @@ function Events({ id }: { id: string }) {
     <Card title={t("站上发生的事")} flush>
       {q.error ? <ProblemView error={q.error} retry={() => void q.refetch()} /> : rows.length === 0 ? <div className="in sub">{t("还没有：插入、领用、归还、标注、清除都会记在这里。")}</div> : (
         <div className="scrollx" tabIndex={0} role="region" aria-label={t("站上发生的事")}><table className="plain">
-          <thead><tr><th>{t("时间")}</th><th>{t("事项")}</th><th>{t("人员")}</th><th>{t("记录仪")}</th><th>{t("内容")}</th><th>{t("册页")}</th></tr></thead>
+          <thead><tr><th>{t("时间")}</th><th>{t("事项")}</th><th>{t("人员")}</th><th>{t("记录仪")}</th><th>{t("内容")}</th><th>{t("影像")}</th><th>{t("册页")}</th></tr></thead>
           <tbody>{rows.map((e) => (
             <tr key={e.id}>
               <td className="nowrap">{dateTime(e.at)}</td><td>{t(eventWords[e.kind] ?? e.kind)}</td><td>{e.officer_name ?? <span className="dim">—</span>}</td><td className="mono">{e.recorder ?? "—"}</td>
-              <td>{[e.data.slot ? t("{{n}} 号工位", { n: e.data.slot }) : "", e.data.activity ? t(activityWords[e.data.activity] ?? e.data.activity) : "", e.data.last ? `${e.data.first}–${e.data.last}` : "", e.data.reason ?? ""].filter(Boolean).join(" · ")}
-                {e.evidence_id && <> <Link to="/evidence/$id" params={{ id: e.evidence_id }}>{t("影像")}</Link></>}</td>
+              <td>{[e.data.slot ? t("{{n}} 号工位", { n: e.data.slot }) : "", e.data.activity ? t(activityWords[e.data.activity] ?? e.data.activity) : "", e.data.last ? `${e.data.first}–${e.data.last}` : "", e.data.reason ?? ""].filter(Boolean).join(" · ")}</td>
+              <td>{e.evidence_id ? <Link to="/evidence/$id" params={{ id: e.evidence_id }}>{t("查看")}</Link> : <span className="dim">—</span>}</td>
               <td>{e.leaf_index !== undefined ? <LeafLink index={e.leaf_index} short /> : <span className="dim">—</span>}</td>
             </tr>
           ))}</tbody></table></div>
