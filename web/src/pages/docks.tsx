@@ -42,7 +42,7 @@ export function part(done: number | undefined, of: number | undefined): number {
 function Meter({ label, done, of, text }: { label: string; done?: number; of?: number; text: string }) {
   const p = of ? part(done, of) : 0;
   return (
-    <div className="meter"><span className="sub">{label}</span>
+    <div className="gauge"><span className="sub">{label}</span>
       <span className="track" role="progressbar" aria-label={label} aria-valuenow={p} aria-valuemin={0} aria-valuemax={100} aria-valuetext={text}><i className={of && p === 100 ? "full" : ""} style={{ width: `${p}%` }} /></span>
       <span className="sub num">{text}</span>
     </div>
@@ -163,13 +163,14 @@ function SlotCard({ s }: { s: Slot }) {
   const idle = s.state === "empty" || s.state === "disabled" || s.state === "unlocking";
   return (
     <section className={`card slot ${idle ? "idle" : ""}`} aria-label={t("{{n}} 号工位", { n: s.slot })}>
-      <div className="row"><span className="tag">{String(s.slot).padStart(2, "0")}</span>{!idle && <b className="cut">{s.officer_name || t("未识别")}</b>}{s.recorder && <Link className="sub cut" to="/devices/$id" params={{ id: s.recorder }}>{s.recorder}</Link>}</div>
+      <div className="row"><span className="tag">{String(s.slot).padStart(2, "0")}</span>{!idle && <b className="cut">{s.officer_name || t("未识别")}</b>}</div>
       <div className={`status ${tone}`}>{icon}{t(word)}{s.state === "attention" && s.missing ? ` · ${t("缺 {{n}}", { n: s.missing })}` : ""}</div>
       {!idle && <>
         <Meter label={t("指纹")} done={s.fingerprints} of={s.files} text={`${s.fingerprints ?? 0}/${s.files ?? 0}`} />
         <Meter label={t("影像")} done={s.sent} of={s.bytes} text={s.bytes ? `${part(s.sent, s.bytes)}%` : "—"} />
         <div className="sub">{s.logged_at ? t("指纹已入册 {{time}}", { time: dateTime(s.logged_at).slice(11) }) : t("未全部入册")} · {bytes(s.bytes ?? 0)}{s.failed ? ` · ${t("未封存 {{n}}", { n: s.failed })}` : ""}</div>
       </>}
+      {s.recorder ? <Link className="sub cut" to="/devices/$id" params={{ id: s.recorder }}>{s.recorder}</Link> : !idle && s.volume && <div className="sub cut" title={s.volume}>{s.volume}</div>}
       {s.note && <div className="sub cut" title={s.note}>{s.note}</div>}
     </section>
   );
