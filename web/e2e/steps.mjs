@@ -305,6 +305,12 @@ export const steps = [
     await b.judge("16-devices", (p) => p.getByRole("table", { name: "装备" }).getByRole("row").nth(5).waitFor());
     await nav(b.page, "拒收报文").click();
     await b.judge("17-dead-letters", heading("拒收报文"));
+    await nav(b.page, "到期清理").click();
+    await b.judge("17-retention", (p) => p.getByRole("heading", { name: "没有到期的影像" }).waitFor());
+    await nav(b.page, "文件名规则").click();
+    await b.page.getByRole("button", { name: /试读$/ }).click();
+    await b.page.getByRole("row").filter({ hasText: "DSJ-A1B2C1" }).first().waitFor();
+    await b.judge("17-name-patterns", (p) => p.getByRole("button", { name: /试读$/ }).waitFor());
   }],
 
   ["an officer docks a recorder at the station's own screen, and the manager sees it", async (walk) => {
