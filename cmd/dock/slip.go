@@ -17,11 +17,14 @@ import (
 // A docking slip (归还回单) is what an officer takes home: which files of the recorder are in the log, under which page. It is a signed note
 // (C2SP) of the station's own key, so anybody with the station's certificate can check it; the receipts prove the same of the log.
 
+// county is where the slip is read.
+var county = time.FixedZone("+08:00", 8*3600)
+
 // slipText is the slip's body: one fact a line, then a line a file.
 func slipText(st self, d *docking, now time.Time) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "执证归还回单 v1\n采集站 %s %s\n工位 %d\n记录仪 %s\n", st.ID, oneLine(st.Name), d.slot, oneLine(orUnknown(d.recorder)))
-	fmt.Fprintf(&b, "人员 %s\n插入 %s\n开具 %s\n", orUnknown(d.officer), d.since.Format(time.RFC3339), now.Format(time.RFC3339))
+	fmt.Fprintf(&b, "人员 %s\n插入 %s\n开具 %s\n", orUnknown(d.officer), d.since.In(county).Format(time.RFC3339), now.In(county).Format(time.RFC3339))
 	n := 0
 	var lines strings.Builder
 	for _, f := range d.files {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -106,6 +107,15 @@ func (s *siteConfig) check() error {
 	return nil
 }
 
+// settle is the shortest time that a folder has to be quiet.
+func (s *siteConfig) settle() time.Duration {
+	shortest := defaultSettle
+	for _, f := range s.Folders {
+		shortest = min(shortest, cmp.Or(f.Settle, defaultSettle))
+	}
+	return shortest
+}
+
 // post is a station at work: its slots, its page, what it knows of people.
 type post struct {
 	*hub
@@ -115,6 +125,9 @@ type post struct {
 	diary  *diary
 	log    *slog.Logger
 	slips  string
+
+	filled []arrival // folders, as they were when last walked; of look alone
+	walked time.Time
 
 	away atomic.Pointer[string] // why the platform can't be reached, nil while it can
 
@@ -243,12 +256,17 @@ func (p *post) look(ctx context.Context) {
 		p.say("看不到挂载点：" + err.Error())
 		return
 	}
-	more, errs := folders(p.site.Folders, time.Now())
-	p.say("")
-	if len(errs) > 0 {
-		p.say("文件夹读不到：" + errors.Join(errs...).Error())
+	// A folder is walked whole, and may lie behind a network: no oftener than it has to be quiet.
+	if now := time.Now(); now.Sub(p.walked) >= p.site.settle() {
+		more, errs := folders(p.site.Folders, now)
+		p.filled, p.walked = more, now
+		problem := ""
+		if len(errs) > 0 {
+			problem = "文件夹读不到：" + errors.Join(errs...).Error()
+		}
+		p.say(problem)
 	}
-	p.compare(ctx, append(here, more...))
+	p.compare(ctx, slices.Concat(here, p.filled))
 	p.unlock(ctx, here)
 }
 

@@ -34,6 +34,8 @@ type folderConfig struct {
 	Wipe   bool          `yaml:"wipe"`   // originals may be removed by the county's rule
 }
 
+const defaultSettle = 10 * time.Second
+
 // commandConfig are commands for recorders of one USB vendor and product. {path}, {serial}, {port} are replaced.
 type commandConfig struct {
 	USB     string   `yaml:"usb"`     // 1234:abcd
@@ -65,7 +67,7 @@ func folders(all []folderConfig, now time.Time) (out []arrival, errs []error) {
 				errs = append(errs, err)
 				continue
 			}
-			if files == 0 || now.Sub(newest) < cmp.Or(f.Settle, 10*time.Second) {
+			if files == 0 || now.Sub(newest) < cmp.Or(f.Settle, defaultSettle) {
 				continue
 			}
 			a := arrival{key: "folder:" + dir, path: dir, volume: dir, slot: f.Slot, folder: true, wipe: f.Wipe, last: newest}

@@ -352,7 +352,7 @@ export const steps = [
       await b.page.getByRole("heading", { level: 3, name: "缺失 903–904" }).waitFor();
       await b.page.getByRole("button", { name: "更换电池" }).click();
       await b.page.getByRole("heading", { level: 3, name: "缺失 903–904：更换电池" }).waitFor();
-      await b.page.getByRole("button", { name: /^1 号工位 .*已全部封存$/ }).waitFor();
+      await b.page.getByRole("button", { name: /^1 号工位 .*已封存$/ }).waitFor();
       await b.glance("22-station-officer");
       await b.page.getByRole("button", { name: /确认归还/ }).click();
       await b.page.getByText("执证归还回单 v1").waitFor();

@@ -4,7 +4,7 @@
 
 const states = {
   empty: ['＋ 插入', 'muted'], disabled: ['⊘ 停用', 'muted'], unlocking: ['… 解锁中', 'busy'], reading: ['◔ 读卡中，勿取', 'warn'],
-  takeable: ['✔ 可取走', 'good'], uploading: ['↑ 传输中，勿取', 'warn'], wipeable: ['✔ 已全部封存', 'good'], wiped: ['✔ 已清除，可取走', 'good'],
+  takeable: ['✔ 可取走', 'good'], uploading: ['↑ 传输中，勿取', 'warn'], wipeable: ['✔ 已封存', 'good'], wiped: ['✔ 已清除', 'good'],
   attention: ['！待说明', 'bad'], unclaimed: ['？待认领', 'warn'], failed: ['✖ 需处理', 'bad'],
 }
 const reasons = ['更换电池', '设备故障', '误关机', '卡未插回']
@@ -124,7 +124,7 @@ function right() {
 function idleSide() {
   return [el('div', { class: 'idle' }, el('h2', {}, '归还记录仪'), el('ol', {},
     el('li', {}, '把记录仪插入任一空工位'), el('li', {}, '刷执法证，选今天的执法活动'), el('li', {}, '显示“可取走”后即可离开，影像由本站传完')),
-    el('p', {}, '“可取走”：指纹已入册，影像已存在本站。“已全部封存”：每段影像的回执都已核对。'))]
+    el('p', {}, '“可取走”：指纹已入册，影像已存在本站。“已封存”：每段影像的回执都已核对。'))]
 }
 
 function pinSide() {
