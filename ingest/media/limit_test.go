@@ -5,7 +5,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 )
 
 // What runs under limit is stopped by the kernel.
@@ -24,9 +23,9 @@ func TestLimit(t *testing.T) {
 	if out, err := run("5", "64", "0", "--", "dd", "if=/dev/zero", "of=/dev/null", "bs=512M", "count=1"); err == nil {
 		t.Errorf("512 MB were given: %s", out)
 	}
-	start := time.Now()
-	if out, err := run("1", "64", "0", "--", "sh", "-c", "while :; do :; done"); err == nil || time.Since(start) > 20*time.Second {
-		t.Errorf("a busy loop ran %s: %s %v", time.Since(start), out, err)
+	// One second of its own is given; how long that takes a niced process is the machine's affair. Without a limit this never ends.
+	if out, err := run("1", "64", "0", "--", "sh", "-c", "while :; do :; done"); err == nil {
+		t.Errorf("a busy loop ended well: %s", out)
 	}
 	if _, err := run("1", "64"); err == nil {
 		t.Error("no program, no complaint")
