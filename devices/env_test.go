@@ -98,6 +98,7 @@ func newEnvOn(t *testing.T, address string, change ...func(*devices.Options)) *e
 			t.Error(err)
 		}
 	}()
+	t.Cleanup(e.storedFits)
 	e.stop = func() { cancel(); <-done }
 	t.Cleanup(e.stop)
 	return e
