@@ -122,8 +122,9 @@ func TestEnrolmentCodesThatDoNotCount(t *testing.T) {
 	must(t, json.Unmarshal(first.Body, &identity))
 	asPublished(t, nobody, "identity.json", identity)
 	refusal(t, "another key with a used code", enrol(good, other), http.StatusUnauthorized)
-	if again := enrol(good, key); again.Status != http.StatusOK || string(again.Body) != string(first.Body) {
-		t.Errorf("the same key again: %d %s", again.Status, again.Body)
+	var again map[string]any
+	if a := enrol(good, key); a.Status != http.StatusOK || json.Unmarshal(a.Body, &again) != nil || again["certificate"] != identity["certificate"] {
+		t.Errorf("the same key again: %d %s", a.Status, a.Body)
 	}
 	type access struct {
 		Until   *string `json:"certificate_until"`

@@ -2216,7 +2216,9 @@ export interface components {
         GiveCommand: {
             command: components["schemas"]["CommandKind"];
             /** @description Of config; at most 4 KiB */
-            args?: Record<string, never>;
+            args?: {
+                [key: string]: unknown;
+            };
             reason: string;
             /**
              * @description How long it is worth doing
