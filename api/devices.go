@@ -2,11 +2,15 @@ package api
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/gin-gonic/gin"
 	openapi_types "github.com/oapi-codegen/runtime/types"
@@ -14,6 +18,7 @@ import (
 	"zhizheng/authority"
 	"zhizheng/devices"
 	"zhizheng/evidence"
+	"zhizheng/ingest"
 	"zhizheng/internal/fault"
 )
 
@@ -71,6 +76,12 @@ func (s *Server) GetDevice(ctx context.Context, r GetDeviceRequestObject) (GetDe
 		return nil, err
 	}
 	v := deviceView(d, names)
+	access, err := s.Devices.AccessOf(ctx, d.ID)
+	if err != nil {
+		return nil, err
+	}
+	v.Access = &DeviceAccess{CertificateFrom: access.From, CertificateUntil: access.Until, RevokedAt: access.RevokedAt, RevokeReason: ptr(access.RevokeReason),
+		Token: access.Token, CodeUntil: access.CodeUntil, RefusedToday: access.Refused}
 	if a := authority.ActorFrom(ctx); a.May("evidence:read") {
 		n, err := s.Evidence.CountOf(ctx, evidence.Scope{Townships: a.Scope()}, d.ID)
 		if err != nil {
@@ -92,10 +103,18 @@ func (s *Server) GetDevice(ctx context.Context, r GetDeviceRequestObject) (GetDe
 	return GetDevice200JSONResponse(v), nil
 }
 
-// ListDeadLetters gives what was refused. Whose it was is often unknown, so only those who see the whole county read them.
-func (s *Server) ListDeadLetters(ctx context.Context, r ListDeadLettersRequestObject) (ListDeadLettersResponseObject, error) {
+// wholeCounty lets only those read dead letters who see the whole county: whose a letter was is often unknown.
+func wholeCounty(ctx context.Context) error {
 	if authority.ActorFrom(ctx).Scope() != nil {
-		return nil, fault.Forbidden("被拒收的报文只对全县范围的账号开放")
+		return fault.Forbidden("被拒收的报文只对全县范围的账号开放")
+	}
+	return nil
+}
+
+// ListDeadLetters gives what was refused.
+func (s *Server) ListDeadLetters(ctx context.Context, r ListDeadLettersRequestObject) (ListDeadLettersResponseObject, error) {
+	if err := wholeCounty(ctx); err != nil {
+		return nil, err
 	}
 	page, next, err := s.Ingest.DeadLetters(ctx, val(r.Params.Cursor), pageLimit(r.Params.Limit))
 	if err != nil {
@@ -103,9 +122,37 @@ func (s *Server) ListDeadLetters(ctx context.Context, r ListDeadLettersRequestOb
 	}
 	out := ListDeadLetters200JSONResponse{Items: make([]DeadLetter, len(page)), NextCursor: next}
 	for i, d := range page {
-		out.Items[i] = DeadLetter{ID: d.ID, Time: d.At, Source: d.Source, Topic: ptr(d.Origin), Reason: d.Reason, Size: d.Size}
+		out.Items[i] = deadLetterView(d)
 	}
 	return out, nil
+}
+
+// GetDeadLetter gives one with its bytes.
+func (s *Server) GetDeadLetter(ctx context.Context, r GetDeadLetterRequestObject) (GetDeadLetterResponseObject, error) {
+	if err := wholeCounty(ctx); err != nil {
+		return nil, err
+	}
+	d, err := s.Ingest.DeadLetter(ctx, r.ID)
+	return GetDeadLetter200JSONResponse(deadLetterView(d)), err
+}
+
+// ReplayDeadLetter takes one again.
+func (s *Server) ReplayDeadLetter(ctx context.Context, r ReplayDeadLetterRequestObject) (ReplayDeadLetterResponseObject, error) {
+	if err := wholeCounty(ctx); err != nil {
+		return nil, err
+	}
+	d, err := s.Ingest.Replay(ctx, r.ID, authority.ActorFrom(ctx).UserID)
+	return ReplayDeadLetter200JSONResponse(deadLetterView(d)), err
+}
+
+func deadLetterView(d ingest.DeadLetter) DeadLetter {
+	v := DeadLetter{ID: d.ID, Time: d.At, Source: d.Source, Topic: ptr(d.Origin), Reason: d.Reason, Size: d.Size, Skipped: ptr(d.Skipped),
+		AgainAt: d.AgainAt, AgainBy: ptr(d.AgainBy), Outcome: ptr(DeadLetterOutcome(d.Outcome)), OutcomeReason: ptr(d.Why), Hex: ptr(hex.EncodeToString(d.Raw))}
+	control := func(r rune) bool { return unicode.IsControl(r) && !strings.ContainsRune("\t\r\n", r) }
+	if text := string(d.Raw); utf8.ValidString(text) && !strings.ContainsFunc(text, control) {
+		v.Text = ptr(text)
+	}
+	return v
 }
 
 // officerNames gives the names of those who have the devices, as far as the actor sees them.

@@ -10,6 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"zhizheng/devices"
+	"zhizheng/internal/fault"
 )
 
 // MakeEnrolmentCode gives a code to type into a device.
@@ -61,6 +62,16 @@ func (s *Server) deviceCRL(c *gin.Context) error {
 		return err
 	}
 	c.Data(http.StatusOK, "application/x-pem-file", b)
+	return nil
+}
+
+// deviceSchema gives a JSON Schema of what devices say and hear.
+func (s *Server) deviceSchema(c *gin.Context) error {
+	b, ok := devices.Schema(c.Param("file"))
+	if !ok {
+		return fault.NotFound("没有这个文件")
+	}
+	c.Data(http.StatusOK, "application/schema+json", b)
 	return nil
 }
 

@@ -199,6 +199,27 @@ func (e CommandKind) Valid() bool {
 	}
 }
 
+// Defines values for DeadLetterOutcome.
+const (
+	DeadLetterOutcomeAccepted DeadLetterOutcome = "accepted"
+	DeadLetterOutcomeKnown    DeadLetterOutcome = "known"
+	DeadLetterOutcomeRefused  DeadLetterOutcome = "refused"
+)
+
+// Valid indicates whether the value is a known member of the DeadLetterOutcome enum.
+func (e DeadLetterOutcome) Valid() bool {
+	switch e {
+	case DeadLetterOutcomeAccepted:
+		return true
+	case DeadLetterOutcomeKnown:
+		return true
+	case DeadLetterOutcomeRefused:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DerivedState.
 const (
 	DerivedStateFailed  DerivedState = "failed"
@@ -910,15 +931,34 @@ type CustodyPage struct {
 
 // DeadLetter defines model for DeadLetter.
 type DeadLetter struct {
-	ID     string `json:"id"`
-	Reason string `json:"reason"`
-	Size   int    `json:"size"`
+	// AgainAt When it was last taken again
+	AgainAt *time.Time `json:"again_at,omitempty"`
+	AgainBy *string    `json:"again_by,omitempty"`
+
+	// Hex Its bytes in hex; when one is asked for
+	Hex *string `json:"hex,omitempty"`
+	ID  string  `json:"id"`
+
+	// Outcome known: its content had come in another way
+	Outcome       *DeadLetterOutcome `json:"outcome,omitempty"`
+	OutcomeReason *string            `json:"outcome_reason,omitempty"`
+	Reason        string             `json:"reason"`
+	Size          int                `json:"size"`
+
+	// Skipped How many came before it from the same device that day, beyond what is kept
+	Skipped *int `json:"skipped,omitempty"`
 
 	// Source mqtt, manifest, …
-	Source string    `json:"source"`
-	Time   time.Time `json:"time"`
-	Topic  *string   `json:"topic,omitempty"`
+	Source string `json:"source"`
+
+	// Text Its bytes, if they are text; when one is asked for
+	Text  *string   `json:"text,omitempty"`
+	Time  time.Time `json:"time"`
+	Topic *string   `json:"topic,omitempty"`
 }
+
+// DeadLetterOutcome known: its content had come in another way
+type DeadLetterOutcome string
 
 // DeadLetterPage defines model for DeadLetterPage.
 type DeadLetterPage struct {
@@ -992,6 +1032,8 @@ type DerivedState string
 
 // Device defines model for Device.
 type Device struct {
+	// Access What the device may come in by; when one is asked for
+	Access        *DeviceAccess       `json:"access,omitempty"`
 	BoughtOn      *openapi_types.Date `json:"bought_on,omitempty"`
 	CostFen       *int64              `json:"cost_fen,omitempty"`
 	EvidenceCount *int64              `json:"evidence_count,omitempty"`
@@ -1019,6 +1061,22 @@ type Device struct {
 
 // DeviceStatus defines model for Device.Status.
 type DeviceStatus string
+
+// DeviceAccess What the device may come in by; when one is asked for
+type DeviceAccess struct {
+	// CertificateFrom Of its newest certificate
+	CertificateFrom  *time.Time `json:"certificate_from,omitempty"`
+	CertificateUntil *time.Time `json:"certificate_until,omitempty"`
+
+	// CodeUntil Of an enrolment code that nobody has used
+	CodeUntil *time.Time `json:"code_until,omitempty"`
+
+	// RefusedToday Messages of this day (UTC) that went to the dead letters
+	RefusedToday int        `json:"refused_today"`
+	RevokeReason *string    `json:"revoke_reason,omitempty"`
+	RevokedAt    *time.Time `json:"revoked_at,omitempty"`
+	Token        bool       `json:"token"`
+}
 
 // DeviceChain defines model for DeviceChain.
 type DeviceChain struct {
@@ -2461,6 +2519,12 @@ type ServerInterface interface {
 	// ListDeadLetters Rejected messages with the reason
 	// (GET /api/v1/dead-letters)
 	ListDeadLetters(c *gin.Context, params ListDeadLettersParams)
+	// GetDeadLetter A rejected message with its bytes
+	// (GET /api/v1/dead-letters/{id})
+	GetDeadLetter(c *gin.Context, id ID)
+	// ReplayDeadLetter Take a rejected message again, the way it came; it stays, with what became of it
+	// (POST /api/v1/dead-letters/{id}/replay)
+	ReplayDeadLetter(c *gin.Context, id ID)
 	// SubmitDeviceStates Log signed states, a key's own statements of how far it has counted
 	// (POST /api/v1/device-states)
 	SubmitDeviceStates(c *gin.Context)
@@ -3104,6 +3168,56 @@ func (siw *ServerInterfaceWrapper) ListDeadLetters(c *gin.Context) {
 	}
 
 	siw.Handler.ListDeadLetters(c, params)
+}
+
+// GetDeadLetter operation middleware
+func (siw *ServerInterfaceWrapper) GetDeadLetter(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetDeadLetter(c, id)
+}
+
+// ReplayDeadLetter operation middleware
+func (siw *ServerInterfaceWrapper) ReplayDeadLetter(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ReplayDeadLetter(c, id)
 }
 
 // SubmitDeviceStates operation middleware
@@ -4824,6 +4938,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/enrol", wrapper.EnrolDevice)
 	router.POST(options.BaseURL+"/api/v1/enrol/renew", wrapper.RenewDevice)
 	router.GET(options.BaseURL+"/api/v1/dead-letters", wrapper.ListDeadLetters)
+	router.GET(options.BaseURL+"/api/v1/dead-letters/:id", wrapper.GetDeadLetter)
+	router.POST(options.BaseURL+"/api/v1/dead-letters/:id/replay", wrapper.ReplayDeadLetter)
 	router.GET(options.BaseURL+"/api/v1/budget/accounts", wrapper.ListAccounts)
 	router.GET(options.BaseURL+"/api/v1/budget/years/:year", wrapper.ListBudgetYears)
 	router.GET(options.BaseURL+"/api/v1/budget/years/:year/:township", wrapper.GetBudgetYear)
@@ -5401,6 +5517,84 @@ type ListDeadLettersdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListDeadLettersdefaultApplicationProblemPlusJSONResponse) VisitListDeadLettersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDeadLetterRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type GetDeadLetterResponseObject interface {
+	VisitGetDeadLetterResponse(w http.ResponseWriter) error
+}
+
+type GetDeadLetter200JSONResponse DeadLetter
+
+func (response GetDeadLetter200JSONResponse) VisitGetDeadLetterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDeadLetterdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetDeadLetterdefaultApplicationProblemPlusJSONResponse) VisitGetDeadLetterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayDeadLetterRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type ReplayDeadLetterResponseObject interface {
+	VisitReplayDeadLetterResponse(w http.ResponseWriter) error
+}
+
+type ReplayDeadLetter200JSONResponse DeadLetter
+
+func (response ReplayDeadLetter200JSONResponse) VisitReplayDeadLetterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayDeadLetterdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplayDeadLetterdefaultApplicationProblemPlusJSONResponse) VisitReplayDeadLetterResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -7943,6 +8137,12 @@ type StrictServerInterface interface {
 	// ListDeadLetters Rejected messages with the reason
 	// (GET /api/v1/dead-letters)
 	ListDeadLetters(ctx context.Context, request ListDeadLettersRequestObject) (ListDeadLettersResponseObject, error)
+	// GetDeadLetter A rejected message with its bytes
+	// (GET /api/v1/dead-letters/{id})
+	GetDeadLetter(ctx context.Context, request GetDeadLetterRequestObject) (GetDeadLetterResponseObject, error)
+	// ReplayDeadLetter Take a rejected message again, the way it came; it stays, with what became of it
+	// (POST /api/v1/dead-letters/{id}/replay)
+	ReplayDeadLetter(ctx context.Context, request ReplayDeadLetterRequestObject) (ReplayDeadLetterResponseObject, error)
 	// SubmitDeviceStates Log signed states, a key's own statements of how far it has counted
 	// (POST /api/v1/device-states)
 	SubmitDeviceStates(ctx context.Context, request SubmitDeviceStatesRequestObject) (SubmitDeviceStatesResponseObject, error)
@@ -8655,6 +8855,58 @@ func (sh *strictHandler) ListDeadLetters(ctx *gin.Context, params ListDeadLetter
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ListDeadLettersResponseObject); ok {
 		if err := validResponse.VisitListDeadLettersResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetDeadLetter operation middleware
+func (sh *strictHandler) GetDeadLetter(ctx *gin.Context, id ID) {
+	var request GetDeadLetterRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetDeadLetter(ctx, request.(GetDeadLetterRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetDeadLetter")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetDeadLetterResponseObject); ok {
+		if err := validResponse.VisitGetDeadLetterResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ReplayDeadLetter operation middleware
+func (sh *strictHandler) ReplayDeadLetter(ctx *gin.Context, id ID) {
+	var request ReplayDeadLetterRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReplayDeadLetter(ctx, request.(ReplayDeadLetterRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReplayDeadLetter")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ReplayDeadLetterResponseObject); ok {
+		if err := validResponse.VisitReplayDeadLetterResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -26,8 +26,13 @@ func (s *Server) newMetrics() *metrics {
 	pool := func(name, help string, f func() float64) prometheus.Collector {
 		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "zhizheng_database_" + name, Help: help}, f)
 	}
+	floods := func(name, help string, f func() int64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "zhizheng_device_" + name, Help: help}, func() float64 { return float64(f()) })
+	}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), m.requests,
-		logCollector{s}, storeCollector{s}, pool("connections_busy", "Connections in use.", func() float64 { return float64(s.Pool.Stat().AcquiredConns()) }),
+		logCollector{s}, storeCollector{s}, floods("messages_ahead_total", "Messages that came ahead of their device's rate.", func() int64 { n, _ := s.Devices.Floods(); return n }),
+		floods("dead_letters_skipped_total", "Dead letters beyond their device's day, counted and not kept.", func() int64 { _, n := s.Devices.Floods(); return n }),
+		pool("connections_busy", "Connections in use.", func() float64 { return float64(s.Pool.Stat().AcquiredConns()) }),
 		pool("connections_max", "Connections that may be open.", func() float64 { return float64(s.Pool.Stat().MaxConns()) }))
 	return m
 }

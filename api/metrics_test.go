@@ -23,7 +23,7 @@ func TestMetricsBehindSetting(t *testing.T) {
 	s := newSiteWith(t, func(d *Deps) { d.Metrics = true })
 	get(s, "/api/v1/evidence/secret-id")
 	code, body := get(s, "/metrics")
-	if code != http.StatusOK || !strings.Contains(body, "zhizheng_log_entries ") || !strings.Contains(body, `route="/api/v1/evidence/:id"`) {
+	if code != http.StatusOK || !strings.Contains(body, "zhizheng_log_entries ") || !strings.Contains(body, "zhizheng_device_messages_ahead_total ") || !strings.Contains(body, `route="/api/v1/evidence/:id"`) {
 		t.Errorf("%d %s", code, body)
 	}
 	if strings.Contains(body, "secret-id") {

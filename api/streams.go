@@ -37,6 +37,7 @@ func (s *Server) registerStreams(r gin.IRouter) {
 	r.GET("/api/v1/cases/:id/bundle", s.handle(s.caseBundle))
 	r.GET("/api/v1/devices/events", s.handle(s.deviceEvents))
 	r.GET("/api/v1/enrol/crl.pem", s.handle(s.deviceCRL))
+	r.GET("/schemas/device/v1/:file", s.handle(s.deviceSchema))
 }
 
 // handle lets a stream handler return its error like the generated ones do.

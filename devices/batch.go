@@ -15,7 +15,6 @@ import (
 
 	"zhizheng/devices/internal/db"
 	"zhizheng/internal/fault"
-	"zhizheng/internal/id"
 	"zhizheng/internal/pg"
 )
 
@@ -30,11 +29,15 @@ const (
 
 // letter is a message on its way: understood, or bad with the reason.
 type letter struct {
+	device, kind string // of the topic, "" if it names none
+
 	msg    Message
 	bad    string
 	topic  string
 	body   []byte
 	result func(error) // called once, after the commit or with why there is none
+	came   time.Time   // of a dead letter that is taken again: when it came the first time
+	fresh  bool        // it was stored, and had not been before
 }
 
 type queue struct {
@@ -130,22 +133,56 @@ func (s *Service) Take(ctx context.Context, topic string, body []byte) error {
 	return <-done // a batch ends by itself, within its timeout
 }
 
+// TakeAgain takes a dead letter again, as of when it came. refused says why it can't be taken still; it is not kept a second time. fresh
+// is false for a message that has come in another way since.
+func (s *Service) TakeAgain(ctx context.Context, topic string, body []byte, came time.Time) (fresh bool, refused string, err error) {
+	l := read(topic, body)
+	if l.kind == kindConn {
+		return false, "presence holds for its moment, and is not taken later", nil
+	}
+	done := make(chan error, 1)
+	l.came, l.result = came, func(err error) { done <- err }
+	if err := s.put(ctx, l); err != nil {
+		return false, "", err
+	}
+	select {
+	case err = <-done:
+		return l.fresh, l.bad, err
+	case <-ctx.Done():
+		return false, "", ctx.Err()
+	}
+}
+
 // Enqueue stores one message and calls result after its commit, or with the reason that there was none. It keeps body.
 func (s *Service) Enqueue(ctx context.Context, topic string, body []byte, result func(error)) error {
-	l := &letter{topic: topic, body: body, result: result}
-	device, kind, err := ParseTopic(topic)
-	if err == nil && kind == kindConn {
+	l := read(topic, body)
+	l.result = result
+	if l.kind == kindConn {
 		p, err := ParsePresence(body)
 		if err == nil {
-			s.presence(device, p, s.now())
+			s.presence(l.device, p, s.now())
 			result(nil)
 			return nil
 		}
 		l.bad = err.Error()
-	} else if l.msg, err = ParseMessage(topic, body); err != nil {
-		l.bad = err.Error()
 	}
-	return s.queues[maphash.String(s.seed, device)%workers].put(ctx, l)
+	return s.put(ctx, l)
+}
+
+func read(topic string, body []byte) *letter {
+	l := &letter{topic: topic, body: body}
+	var err error
+	if l.msg, err = ParseMessage(topic, body); err == nil {
+		l.device, l.kind = l.msg.Device, l.msg.Kind
+		return l
+	}
+	l.bad = err.Error()
+	l.device, l.kind, _ = ParseTopic(topic) // what is wrong with it has been told
+	return l
+}
+
+func (s *Service) put(ctx context.Context, l *letter) error {
+	return s.queues[maphash.String(s.seed, l.device)%workers].put(ctx, l)
 }
 
 // Run stores messages, keeps presence, feeds the stream of changes, makes and drops days of messages, until ctx ends.
@@ -231,7 +268,7 @@ func (s *Service) commit(ctx context.Context, batch []*letter) error {
 	}
 	now := s.now().UTC()
 	good := make([]*letter, 0, len(batch))
-	var dead []db.AddDeadLettersParams
+	var dead []*letter
 	for _, l := range batch {
 		if l.bad == "" {
 			if _, scattered := s.scattered.Load(boot{l.msg.Device, l.msg.Epoch}); scattered {
@@ -240,8 +277,8 @@ func (s *Service) commit(ctx context.Context, batch []*letter) error {
 		}
 		if l.bad == "" {
 			good = append(good, l)
-		} else {
-			dead = append(dead, db.AddDeadLettersParams{ID: id.New(), At: now, Source: "mqtt", Origin: short(l.topic), Reason: short(l.bad), Raw: l.body})
+		} else if l.came.IsZero() {
+			dead = append(dead, l)
 		}
 	}
 	// One order for all who write several devices' rows, so that they can't wait for each other.
@@ -249,18 +286,19 @@ func (s *Service) commit(ctx context.Context, batch []*letter) error {
 		return cmp.Or(cmp.Compare(a.msg.Device, b.msg.Device), cmp.Compare(a.msg.Epoch, b.msg.Epoch), cmp.Compare(a.msg.Seq, b.msg.Seq))
 	})
 	var states db.PutStatesParams
-	err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) error {
+	var beyond map[string]int
+	var news []*letter
+	err := pg.InTx(ctx, s.pool, func(tx *pg.Tx) (err error) {
 		q := db.New(tx)
 		if len(dead) > 0 {
-			if _, err := q.AddDeadLetters(ctx, dead); err != nil {
+			if beyond, err = s.bury(ctx, q, dead, now); err != nil {
 				return fmt.Errorf("keep dead letters: %w", err)
 			}
 		}
 		if len(good) == 0 {
 			return nil
 		}
-		news, err := s.unseen(ctx, q, good, now)
-		if err != nil || len(news) == 0 {
+		if news, err = s.unseen(ctx, q, good, now); err != nil || len(news) == 0 {
 			return err
 		}
 		if _, err := q.AddMessages(ctx, messageRows(news, now)); err != nil {
@@ -275,10 +313,18 @@ func (s *Service) commit(ctx context.Context, batch []*letter) error {
 		}
 		return nil
 	})
-	if err == nil {
-		s.live.changed(states.Devices)
+	if err != nil {
+		return err
 	}
-	return err
+	s.live.changed(states.Devices)
+	for _, l := range news {
+		l.fresh = true
+	}
+	for device, n := range beyond {
+		s.skipped.Add(int64(n))
+		s.pace.take(device, n*letterCost, time.Now())
+	}
+	return nil
 }
 
 // recognise marks letters of devices that nobody registered.
@@ -322,17 +368,24 @@ func messageRows(news []*letter, now time.Time) []db.AddMessagesParams {
 // newest folds letters that are new, in order, into one change a device. A repetition changes nothing, not even when the device was
 // last heard of.
 func newest(news []*letter, now time.Time) db.PutStatesParams {
-	p := db.PutStatesParams{At: now}
+	var p db.PutStatesParams
 	for _, l := range news {
-		m := l.msg
+		m, at := l.msg, now
+		if !l.came.IsZero() {
+			at = l.came
+		}
 		i := len(p.Devices) - 1
 		if i < 0 || p.Devices[i] != m.Device {
 			i++
 			p.Devices, p.Epochs, p.Seqs = append(p.Devices, m.Device), append(p.Epochs, 0), append(p.Seqs, 0)
 			p.DockTimes, p.Batteries, p.Storages = append(p.DockTimes, time.Unix(0, 0)), append(p.Batteries, -1), append(p.Storages, -1)
 			p.Docked, p.States, p.Skews = append(p.Docked, -1), append(p.States, ""), append(p.Skews, 0)
+			p.Times = append(p.Times, at)
 		}
-		p.Epochs[i], p.Seqs[i], p.Skews[i] = m.Epoch, m.Seq, m.Time.Sub(now).Milliseconds()
+		p.Epochs[i], p.Seqs[i], p.Skews[i] = m.Epoch, m.Seq, m.Time.Sub(at).Milliseconds()
+		if at.After(p.Times[i]) {
+			p.Times[i] = at
+		}
 		if m.Data.Battery != nil {
 			p.Batteries[i] = int16(*m.Data.Battery)
 		}
@@ -347,7 +400,7 @@ func newest(news []*letter, now time.Time) db.PutStatesParams {
 			if *m.Data.Docked {
 				p.Docked[i] = 1
 				if m.Kind == kindDock {
-					p.DockTimes[i] = now
+					p.DockTimes[i] = at
 				}
 			}
 		}

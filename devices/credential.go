@@ -34,6 +34,26 @@ func (s *Service) IssueTokens(ctx context.Context, ids []string) (map[string]str
 	return tokens, nil
 }
 
+// Token gives a device that can't make a key its token. One that has a valid certificate gets none: the weaker door must not stand open
+// beside the stronger one.
+func (s *Service) Token(ctx context.Context, idOrSerial string) (device, token string, err error) {
+	d, err := s.Get(ctx, idOrSerial)
+	if err != nil {
+		return "", "", err
+	}
+	a, err := s.AccessOf(ctx, d.ID)
+	switch {
+	case err != nil:
+		return "", "", err
+	case d.Status == Lost || d.Status == Retired:
+		return "", "", fault.Conflict("设备已%s，不能接入", StatusName(d.Status))
+	case a.Until != nil && a.RevokedAt == nil && a.Until.After(s.now()):
+		return "", "", fault.Conflict("设备已有有效的证书").Then("先吊销证书，再发令牌")
+	}
+	tokens, err := s.IssueTokens(ctx, []string{d.ID})
+	return d.ID, tokens[d.ID], err
+}
+
 // RevokeToken ends a device's token and the connection it let in.
 func (s *Service) RevokeToken(ctx context.Context, device string) error {
 	n, err := s.q.RevokeCredential(ctx, db.RevokeCredentialParams{DeviceID: device, At: s.now().UTC()})

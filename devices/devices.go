@@ -3,11 +3,12 @@
 // older news never overwrites newer. It never knows evidence or money: a posting that bought a device is an id to it.
 //
 // Read devices.go for the registry, enrol.go for who a device is, message.go for what devices may say (pure), batch.go for the way into the database, seen.go for
-// what came before, presence.go
-// for who is there, live.go for the stream of changes.
+// what came before, pace.go for how
+// much may come, presence.go for who is there, live.go for the stream of changes.
 package devices
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -98,6 +99,9 @@ type Options struct {
 	CommandKey   ed25519.PrivateKey // signs commands; nil: none are given
 	CRL          string             // file of revoked certificates for external brokers, "" for none
 	KeepMessages time.Duration      // how long messages are kept, to the day; 0 is 72 hours
+	Rate         int                // messages a second that one device may send in the long run; 0 is 50
+	Burst        int                // messages it may send ahead of that; 0 is 1,000
+	Letters      int                // dead letters kept of one device a day, beside the last; 0 is 10,000
 }
 
 // Service is the one way to the tables of devices.
@@ -114,6 +118,9 @@ type Service struct {
 	known  sync.Map // device id → township; devices are never deleted
 
 	scattered sync.Map // boots whose numbers are not followed any more
+	pace      *pace
+	letters   int
+	skipped   atomic.Int64 // dead letters that were not kept
 
 	leaves  *evlog.Log
 	ca      *ca.Authority
@@ -139,7 +146,8 @@ func New(pool *pgxpool.Pool, o Options) *Service {
 	}
 	s := &Service{pool: pool, q: db.New(pool), now: o.Now, log: o.Logger, keep: o.KeepMessages, live: newHub(), here: newPresence(),
 		seed: maphash.MakeSeed(), leaves: o.Log, ca: o.CA, crlFile: o.CRL, changed: make(chan struct{}, 1),
-		commandKey: o.CommandKey, toSend: make(chan string, 4096)}
+		commandKey: o.CommandKey, toSend: make(chan string, 4096),
+		pace: newPace(cmp.Or(max(o.Rate, 0), defaultRate), cmp.Or(max(o.Burst, 0), defaultBurst)), letters: cmp.Or(max(o.Letters, 0), defaultLetters)}
 	for i := range s.queues {
 		s.queues[i] = newQueue()
 	}

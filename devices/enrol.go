@@ -46,6 +46,36 @@ type Identity struct {
 	RenewAfter, Expires time.Time
 }
 
+// Access is what a device may come in by, and what was refused of what it sent today (UTC).
+type Access struct {
+	From, Until  *time.Time // of its newest certificate
+	RevokedAt    *time.Time
+	RevokeReason string
+	Token        bool
+	CodeUntil    *time.Time // of an enrolment code that nobody has used
+	Refused      int
+}
+
+// AccessOf gives a device's, without regard to scope.
+func (s *Service) AccessOf(ctx context.Context, device string) (a Access, err error) {
+	c, err := s.q.LatestCertificate(ctx, device)
+	switch {
+	case err == nil:
+		a.From, a.Until, a.RevokedAt = &c.IssuedAt, &c.NotAfter, c.RevokedAt
+		if c.RevokeReason != nil {
+			a.RevokeReason = *c.RevokeReason
+		}
+	case !errors.Is(err, pgx.ErrNoRows):
+		return a, fmt.Errorf("look up certificate: %w", err)
+	}
+	o, err := s.q.OtherAccess(ctx, db.OtherAccessParams{Device: device, Now: s.now()})
+	if err != nil {
+		return a, fmt.Errorf("look up access: %w", err)
+	}
+	a.Token, a.CodeUntil, a.Refused = o.Token, o.CodeUntil, int(o.Letters)
+	return a, nil
+}
+
 // Crockford's digits: none is taken for another.
 var codeDigits = base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").WithPadding(base32.NoPadding)
 

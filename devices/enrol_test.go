@@ -309,3 +309,33 @@ func selfSigned(t *testing.T, name string) tls.Certificate {
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
+
+// A token is for a device without a certificate: it lets it in, and ends when the device enrols.
+func TestTokenBesideCertificate(t *testing.T) {
+	e := newEnv(t)
+	b := e.broker()
+	id, _ := e.device(donghe)
+	_, token, err := e.svc.Token(e.as(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dialAs(t, b.URL(), b.CAFile(), id, token).connect()
+	e.enrolled(id)
+	if err := dialAs(t, b.URL(), b.CAFile(), id, token).tryConnect(); err == nil {
+		t.Error("the token lets in beside the certificate")
+	}
+	if _, _, err := e.svc.Token(e.as(), id); !fault.Is(err, fault.KindConflict) {
+		t.Errorf("a token beside a certificate: %v", err)
+	}
+	if err := e.svc.Revoke(e.as(), id, "换机"); err != nil {
+		t.Fatal(err)
+	}
+	if _, token, err = e.svc.Token(e.as(), id); err != nil {
+		t.Fatal(err)
+	}
+	dialAs(t, b.URL(), b.CAFile(), id, token).connect()
+	e.exec(`update device set status = 'lost' where id = $1`, id)
+	if _, _, err := e.svc.Token(e.as(), id); !fault.Is(err, fault.KindConflict) {
+		t.Errorf("a token for a lost device: %v", err)
+	}
+}

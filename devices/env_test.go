@@ -56,12 +56,12 @@ type env struct {
 	settling sync.WaitGroup
 }
 
-func newEnv(t *testing.T) *env {
+func newEnv(t *testing.T, change ...func(*devices.Options)) *env {
 	t.Helper()
-	return newEnvOn(t, testenv.DatabaseURL(t))
+	return newEnvOn(t, testenv.DatabaseURL(t), change...)
 }
 
-func newEnvOn(t *testing.T, address string) *env {
+func newEnvOn(t *testing.T, address string, change ...func(*devices.Options)) *env {
 	t.Helper()
 	e := &env{t: t, dir: t.TempDir()}
 	var err error
@@ -84,8 +84,12 @@ func newEnvOn(t *testing.T, address string) *env {
 		t.Fatal(err)
 	}
 	e.log = evlogtest.Log(t, e.pool)
-	e.svc = devices.New(e.pool, devices.Options{Now: func() time.Time { return *e.now.Load() }, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Log: e.log, CA: a, CommandKey: commandKey, CRL: filepath.Join(e.dir, "mqtt", "crl.pem")})
+	o := devices.Options{Now: func() time.Time { return *e.now.Load() }, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Log: e.log, CA: a, CommandKey: commandKey, CRL: filepath.Join(e.dir, "mqtt", "crl.pem")}
+	for _, f := range change {
+		f(&o)
+	}
+	e.svc = devices.New(e.pool, o)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -94,6 +98,7 @@ func newEnvOn(t *testing.T, address string) *env {
 			t.Error(err)
 		}
 	}()
+	t.Cleanup(e.storedFits)
 	e.stop = func() { cancel(); <-done }
 	t.Cleanup(e.stop)
 	return e

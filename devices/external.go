@@ -214,7 +214,12 @@ func (l *Listener) session(outer context.Context, x line) error {
 	last := make(chan struct{})                   // all that the broker kept for us has come
 	take := func(_ mqtt.Client, m mqtt.Message) { // called in order; it waits while the queue is full
 		d := delivery{m, make(chan error, 1)}
-		_, kind, err := ParseTopic(m.Topic())
+		device, kind, err := ParseTopic(m.Topic())
+		if x.lasting {
+			// Only counted. The broker has acknowledged it, so the device would not notice a delay; its neighbours would, because
+			// acknowledgements go out in order, and the broker's queue is theirs too.
+			l.svc.measure(ctx, device)
+		}
 		switch {
 		case strings.HasPrefix(m.Topic(), ownTopics):
 			d.done <- nil

@@ -130,5 +130,8 @@ func (s *Service) KeepDays(ctx context.Context) error {
 	if err := s.q.ForgetSeen(ctx, now.Add(-rememberFor)); err != nil {
 		return fmt.Errorf("forget old boots: %w", err)
 	}
+	if err := s.q.ForgetLetterDays(ctx, now.Add(-rememberFor)); err != nil {
+		return fmt.Errorf("forget old counts of dead letters: %w", err)
+	}
 	return nil
 }

@@ -2,9 +2,13 @@ package ingest
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"zhizheng/ingest/internal/db"
 	"zhizheng/internal/fault"
@@ -16,6 +20,11 @@ type DeadLetter struct {
 	ID, Source, Origin, Reason string
 	At                         time.Time
 	Size                       int
+	Raw                        []byte // not in a list
+	Skipped                    int    // that came before it from the same device that day, beyond what is kept
+
+	AgainAt               *time.Time // when it was last taken again
+	AgainBy, Outcome, Why string     // by whom; accepted, known or refused, and why
 }
 
 // DeadLetters gives a page, newest first, and the next page's cursor ("" at the end).
@@ -36,9 +45,113 @@ func (s *Service) DeadLetters(ctx context.Context, cursor string, limit int) (pa
 	}
 	page = make([]DeadLetter, len(rows))
 	for i, r := range rows {
-		page[i] = DeadLetter{ID: r.ID, Source: r.Source, Origin: r.Origin, Reason: r.Reason, At: r.At, Size: int(r.Size)}
+		page[i] = DeadLetter{ID: r.ID, Source: r.Source, Origin: r.Origin, Reason: r.Reason, At: r.At, Size: int(r.Size), Skipped: int(r.Skipped),
+			AgainAt: r.AgainAt, AgainBy: text(r.AgainBy), Outcome: text(r.Outcome), Why: r.OutcomeReason}
 	}
 	return page, next, nil
+}
+
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+// DeadLetter gives one with its bytes.
+func (s *Service) DeadLetter(ctx context.Context, id string) (DeadLetter, error) {
+	r, err := db.New(s.Pool).DeadLetter(ctx, id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return DeadLetter{}, fault.NotFound("没有这条拒收报文")
+	}
+	if err != nil {
+		return DeadLetter{}, fmt.Errorf("get dead letter: %w", err)
+	}
+	return DeadLetter{ID: r.ID, Source: r.Source, Origin: r.Origin, Reason: r.Reason, At: r.At, Size: len(r.Raw), Raw: r.Raw, Skipped: int(r.Skipped),
+		AgainAt: r.AgainAt, AgainBy: text(r.AgainBy), Outcome: text(r.Outcome), Why: r.OutcomeReason}, nil
+}
+
+// What became of a dead letter that was taken again.
+const (
+	AgainAccepted = "accepted"
+	AgainKnown    = "known" // its content had come in another way
+	AgainRefused  = "refused"
+)
+
+// Replay takes a dead letter again, the way it came. The letter stays, with what became of it. Crash before that is written: taking it
+// once more finds the content known.
+func (s *Service) Replay(ctx context.Context, id, by string) (DeadLetter, error) {
+	l, err := s.DeadLetter(ctx, id)
+	if err != nil {
+		return l, err
+	}
+	if l.Outcome == AgainAccepted || l.Outcome == AgainKnown {
+		return l, fault.Conflict("这条报文已重新处理并收下")
+	}
+	outcome, why, err := s.takeAgain(ctx, l)
+	if err != nil {
+		return l, err
+	}
+	err = db.New(s.Pool).SetOutcome(ctx, db.SetOutcomeParams{ID: id, Came: l.At, AgainAt: s.Now().UTC(), AgainBy: by, Outcome: outcome, OutcomeReason: why})
+	if err != nil {
+		return l, fmt.Errorf("note what became of a dead letter: %w", err)
+	}
+	return s.DeadLetter(ctx, id)
+}
+
+func (s *Service) takeAgain(ctx context.Context, l DeadLetter) (outcome, why string, err error) {
+	if l.Source == "mqtt" {
+		fresh, refused, err := s.Message(ctx, l.Origin, l.Raw, l.At)
+		switch {
+		case refused != "":
+			return AgainRefused, refused, err
+		case fresh:
+			return AgainAccepted, "", err
+		}
+		return AgainKnown, "", err
+	}
+	row, err := db.New(s.Pool).Station(ctx, l.Origin)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return AgainRefused, "没有这个采集站", nil
+	}
+	if err != nil {
+		return "", "", fmt.Errorf("look up station: %w", err)
+	}
+	st := Station{ID: row.ID, Township: row.Township, again: true}
+	var status, code string
+	switch l.Source {
+	case "manifest":
+		var r []ManifestResult
+		if r, err = s.SubmitManifests(ctx, st, [][]byte{l.Raw}); err == nil {
+			status, code, why = r[0].Status, r[0].Code, r[0].Error
+		}
+	case "state":
+		var r []StateResult
+		if r, err = s.SubmitStates(ctx, st, [][]byte{l.Raw}); err == nil {
+			status, code, why = r[0].Status, r[0].Code, r[0].Error
+		}
+	case "event":
+		var e Event
+		if err := json.Unmarshal(l.Raw, &e); err != nil {
+			return AgainRefused, "malformed: " + err.Error(), nil
+		}
+		var r []EventResult
+		if r, err = s.SubmitEvents(ctx, st, []Event{e}); err == nil {
+			status, code, why = r[0].Status, r[0].Code, r[0].Error
+		}
+	default:
+		return "", "", fault.Conflict("“%s”类报文不能重新处理", l.Source)
+	}
+	if code != "" {
+		why = code + ": " + why
+	}
+	switch status {
+	case Accepted:
+		return AgainAccepted, why, err
+	case Duplicate, Already:
+		return AgainKnown, why, err
+	}
+	return AgainRefused, why, err
 }
 
 // makeCursor names the last row of a page, readCursor what the next page comes after: both nil for the first.

@@ -171,8 +171,11 @@ func (s *Service) contradictions(ctx context.Context, q *db.Queries, p *prepared
 
 // deadLetter keeps what was refused.
 func (s *Service) deadLetter(ctx context.Context, source string, st Station, raw []byte, r *rejection) error {
+	if st.again {
+		return nil
+	}
 	err := db.New(s.Pool).AddDeadLetter(ctx, db.AddDeadLetterParams{ID: id.New(), At: s.Now().UTC(), Source: source, Origin: st.ID,
-		Reason: r.code + ": " + r.reason, Raw: append([]byte{}, raw...)})
+		Reason: r.code + ": " + r.reason, Raw: append([]byte{}, raw...)}) // nil is an empty one, not null
 	if err != nil {
 		return fmt.Errorf("keep rejected %s: %w", source, err)
 	}

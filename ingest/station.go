@@ -39,6 +39,8 @@ const (
 type Station struct {
 	ID, Township string
 	KeyID        []byte
+
+	again bool // what it says was refused before, and is kept already
 }
 
 type stationKey struct{}

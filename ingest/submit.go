@@ -18,7 +18,6 @@ import (
 	"zhizheng/ingest/internal/db"
 	"zhizheng/ingest/manifest"
 	"zhizheng/internal/fault"
-	"zhizheng/internal/id"
 	"zhizheng/internal/pg"
 )
 
@@ -208,10 +207,8 @@ func (s *Service) prepare(ctx context.Context, keys *keyCache, raw []byte) (*pre
 
 // reject keeps the bytes and the reason.
 func (s *Service) reject(ctx context.Context, st Station, raw []byte, r *rejection) (ManifestResult, error) {
-	err := db.New(s.Pool).AddDeadLetter(ctx, db.AddDeadLetterParams{ID: id.New(), At: s.Now().UTC(), Source: "manifest", Origin: st.ID,
-		Reason: r.code + ": " + r.reason, Raw: append([]byte{}, raw...)}) // nil is an empty manifest, not null
-	if err != nil {
-		return ManifestResult{}, fmt.Errorf("keep rejected manifest: %w", err)
+	if err := s.deadLetter(ctx, "manifest", st, raw, r); err != nil {
+		return ManifestResult{}, err
 	}
 	return ManifestResult{Status: Rejected, Code: r.code, Error: r.reason}, nil
 }

@@ -105,6 +105,8 @@ type serveCmd struct {
 	MQTTConnections int           `help:"外部 MQTT：本服务器用几个连接分担消息。" default:"8" env:"ZZ_MQTT_CONNECTIONS" name:"mqtt-connections"`
 	MQTTListen      string        `help:"内嵌 MQTT（TLS）的监听地址，默认为网页端口加二。" env:"ZZ_MQTT_LISTEN" name:"mqtt-listen"`
 	MessageDays     int           `help:"设备消息保存几天（按天成批删除）。" default:"3" env:"ZZ_MESSAGE_DAYS" name:"message-days"`
+	DeviceRate      int           `help:"每台设备长期平均每秒至多几条消息；超出的不丢，放慢读取（外部 MQTT 只计数）。" default:"50" env:"ZZ_DEVICE_RATE" name:"device-rate"`
+	DeviceLetters   int           `help:"每台设备每天至多保存多少条拒收报文；超出的只计数并保存最后一条。" default:"10000" env:"ZZ_DEVICE_LETTERS" name:"device-letters"`
 	MQTTCRL         string        `help:"设备证书吊销列表写到哪个文件，供外部 MQTT 服务读取；默认 数据目录/mqtt/crl.pem。" type:"path" env:"ZZ_MQTT_CRL" name:"mqtt-crl"`
 	MQTTPublic      string        `help:"设备连接 MQTT 服务所用的地址（mqtts://主机:端口），随证书告知设备。" env:"ZZ_MQTT_PUBLIC" name:"mqtt-public"`
 	Demo            bool          `help:"首次启动时装入示例县并模拟设备。" env:"ZZ_DEMO"`
@@ -141,6 +143,9 @@ func (c *serveCmd) Validate() error {
 	}
 	if c.MessageDays < 1 {
 		return errors.New("--message-days 至少为 1")
+	}
+	if c.DeviceRate < 1 || c.DeviceRate > 100_000 || c.DeviceLetters < 1 {
+		return errors.New("--device-rate 应为 1 至 100000，--device-letters 至少为 1")
 	}
 	if c.CanaryEvery < 0 || c.RereadEvery < 0 {
 		return errors.New("--canary-every 与 --reread-every 不能为负")

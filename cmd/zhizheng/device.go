@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -11,11 +12,13 @@ import (
 	"zhizheng/devices"
 	"zhizheng/evidence/evlog"
 	"zhizheng/internal/ca"
+	"zhizheng/internal/secret"
 )
 
 // deviceCmd manages devices' identities from the machine itself.
 type deviceCmd struct {
 	EnrolCode deviceCodeCmd   `cmd:"" help:"生成登记码：在设备上输入一次，换取证书。"`
+	Token     deviceTokenCmd  `cmd:"" help:"为不能生成密钥的设备发令牌，连同它须信任的证书和核对指令的公钥（JSON）。"`
 	Revoke    deviceRevokeCmd `cmd:"" help:"吊销设备的证书、令牌与登记码，并切断其连接。"`
 }
 
@@ -35,6 +38,24 @@ func (c *deviceCodeCmd) Run(ctx context.Context) error {
 			fmt.Printf("%s  %s  有效至 %s\n", d, code.Code, code.Expires.In(time.FixedZone("", 8*3600)).Format(time.RFC3339))
 		}
 		return nil
+	})
+}
+
+type deviceTokenCmd struct {
+	serviceConfig
+	Device string `arg:"" help:"设备编号或序列号。"`
+}
+
+// Run of `zhizheng device token`; the token before ends.
+func (c *deviceTokenCmd) Run(ctx context.Context) error {
+	return c.withDevices(ctx, func(ctx context.Context, s *devices.Service) error {
+		device, token, err := s.Token(ctx, c.Device)
+		if err != nil {
+			return err
+		}
+		b, err := json.MarshalIndent(map[string]any{"device": device, "token": token, "ca": s.Trusted(), "command_key": []byte(s.CommandKey())}, "", "  ")
+		fmt.Println(string(b))
+		return err
 	})
 }
 
@@ -63,6 +84,10 @@ func (c *serviceConfig) withDevices(ctx context.Context, fn func(context.Context
 		if err != nil {
 			return err
 		}
-		return fn(authority.WithActor(ctx, authority.System), devices.New(pool, devices.Options{Log: log, CA: a}))
+		key, err := secret.Ed25519(c.Data, "device-command.key")
+		if err != nil {
+			return err
+		}
+		return fn(authority.WithActor(ctx, authority.System), devices.New(pool, devices.Options{Log: log, CA: a, CommandKey: key}))
 	})
 }

@@ -108,7 +108,8 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	if err != nil {
 		return nil, err
 	}
-	pl.devices = devices.New(pl.pool, devices.Options{Logger: logger, CommandKey: commandKey, KeepMessages: time.Duration(c.MessageDays) * 24 * time.Hour, Log: pl.log, CA: authorityOfDevices, CRL: cmp.Or(c.MQTTCRL, filepath.Join(c.Data, "mqtt", "crl.pem"))})
+	pl.devices = devices.New(pl.pool, devices.Options{Logger: logger, CommandKey: commandKey, KeepMessages: time.Duration(c.MessageDays) * 24 * time.Hour, Rate: c.DeviceRate, Letters: c.DeviceLetters,
+		Log: pl.log, CA: authorityOfDevices, CRL: cmp.Or(c.MQTTCRL, filepath.Join(c.Data, "mqtt", "crl.pem"))})
 	pl.budget = budget.New(pl.pool, pl.log, pl.devices, nil)
 	workers := river.NewWorkers()
 	river.AddWorker(workers, cases.NewHoldWorker(pl.evidence, func(ctx context.Context, eid evidence.ID) error { return pl.audit.HoldMissing(ctx, eid) }))
@@ -144,6 +145,7 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 		Retain:    func(now time.Time) time.Time { return now.AddDate(0, 0, c.RetentionDays) },
 		Recorder:  pl.devices.BySerial,
 		Officer:   pl.authority.IsOfficer,
+		Message:   pl.devices.TakeAgain,
 		AfterSeal: pl.afterSeal})
 	return pl, p.step("设备消息 MQTT", func() error { return c.openMessages(ctx, pl, logger) })
 }

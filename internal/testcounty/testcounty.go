@@ -132,7 +132,8 @@ func newCounty(t testing.TB, log func(*evlog.Options), before func(*evlog.Log), 
 	c.Devices = devices.New(c.Pool, devices.Options{Log: c.Log, CA: authorityOfDevices, CommandKey: commandKey})
 	c.Budget = budget.New(c.Pool, c.Log, c.Devices, nil)
 	c.Ingest = ingest.New(ingest.Options{Pool: c.Pool, Log: c.Log, Evidence: c.Keeper, Store: c.Store, Attested: func() bool { return true }, Logger: quiet,
-		Retain: func(now time.Time) time.Time { return now.Add(time.Minute) }, Recorder: c.Devices.BySerial, Officer: c.Auth.IsOfficer})
+		Retain: func(now time.Time) time.Time { return now.Add(time.Minute) }, Recorder: c.Devices.BySerial, Officer: c.Auth.IsOfficer,
+		Message: c.Devices.TakeAgain})
 	workers := river.NewWorkers()
 	media.Register(workers, media.FromKeeper(c.Keeper, c.Store, quiet))
 	media.RegisterDerive(workers, c.Keeper, c.Store, 2, quiet)
@@ -223,8 +224,14 @@ func (c *County) Token() string {
 	return s
 }
 
-// Registers is the station's fingerprint of a file, whose bytes have yet to come.
-func (c *County) Registers(name string, content []byte) (evidence.ID, manifest.Manifest, [][]byte) {
+// Signs is the station's manifest of a file.
+func (c *County) Signs(name string, content []byte) []byte {
+	c.t.Helper()
+	raw, _, _ := c.signs(name, content)
+	return raw
+}
+
+func (c *County) signs(name string, content []byte) ([]byte, manifest.Manifest, [][]byte) {
 	c.t.Helper()
 	h := manifest.NewHasher(int64(len(content)))
 	_, _ = h.Write(content)
@@ -235,6 +242,13 @@ func (c *County) Registers(name string, content []byte) (evidence.ID, manifest.M
 	raw, hash, err := manifest.Sign(m, c.stationKey)
 	c.must(err)
 	c.prev = hash[:]
+	return raw, m, parts
+}
+
+// Registers is the station's fingerprint of a file, whose bytes have yet to come.
+func (c *County) Registers(name string, content []byte) (evidence.ID, manifest.Manifest, [][]byte) {
+	c.t.Helper()
+	raw, m, parts := c.signs(name, content)
 	out, err := c.Ingest.SubmitManifests(c.t.Context(), c.station(), [][]byte{raw})
 	c.must(err)
 	if out[0].Status != ingest.Accepted {

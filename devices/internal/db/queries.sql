@@ -83,10 +83,10 @@ insert into device_message (device_id, epoch, seq, kind, device_time, received_a
 -- Arrays hold no nulls: -1, '' and 1970 stand for what a message didn't say.
 -- name: PutStates :exec
 insert into device_state as s (device_id, epoch, seq, last_data_at, last_dock_at, battery, storage_used, docked, state, skew_ms)
-select i.device, i.epoch, i.seq, sqlc.arg(at)::timestamptz, nullif(i.dock_at, 'epoch'), nullif(i.battery, -1), nullif(i.storage, -1),
+select i.device, i.epoch, i.seq, i.at, nullif(i.dock_at, 'epoch'), nullif(i.battery, -1), nullif(i.storage, -1),
   case when i.docked < 0 then null else i.docked = 1 end, nullif(i.state, ''), i.skew
 from (select unnest(sqlc.arg(devices)::text[]) as device, unnest(sqlc.arg(epochs)::bigint[]) as epoch, unnest(sqlc.arg(seqs)::bigint[]) as seq,
-  unnest(sqlc.arg(dock_times)::timestamptz[]) as dock_at, unnest(sqlc.arg(batteries)::smallint[]) as battery,
+  unnest(sqlc.arg(times)::timestamptz[]) as at, unnest(sqlc.arg(dock_times)::timestamptz[]) as dock_at, unnest(sqlc.arg(batteries)::smallint[]) as battery,
   unnest(sqlc.arg(storages)::smallint[]) as storage, unnest(sqlc.arg(docked)::smallint[]) as docked,
   unnest(sqlc.arg(states)::text[]) as state, unnest(sqlc.arg(skews)::bigint[]) as skew) i
 on conflict (device_id) do update set
@@ -118,6 +118,31 @@ select s.*, d.township from device_state s join device d on d.id = s.device_id w
 
 -- name: AddDeadLetters :copyfrom
 insert into dead_letter (id, at, source, origin, reason, raw) values ($1, $2, $3, $4, $5, $6);
+
+-- name: CountLetters :many
+insert into dead_letter_day as d (device_id, day, letters, last_id)
+select unnest(sqlc.arg(devices)::text[]), sqlc.arg(day)::date, unnest(sqlc.arg(letters)::int[]), unnest(sqlc.arg(ids)::text[])
+on conflict (device_id, day) do update set letters = d.letters + excluded.letters
+returning device_id, letters, last_id;
+
+-- It takes the place of the one before, which from then on is only counted.
+-- name: KeepLastLetter :exec
+insert into dead_letter as l (id, at, source, origin, reason, raw, skipped) values ($1, $2, $3, $4, $5, $6, $7)
+on conflict (id) do update set at = excluded.at, origin = excluded.origin, reason = excluded.reason, raw = excluded.raw,
+  skipped = l.skipped + 1 + excluded.skipped, again_at = null, again_by = null, outcome = null, outcome_reason = '';
+
+-- name: LatestCertificate :one
+select issued_at, not_after, revoked_at, revoke_reason from device_certificate where device_id = $1 order by issued_at desc, serial limit 1;
+
+-- name: OtherAccess :one
+select (t.device_id is not null and t.revoked_at is null)::boolean as token, e.expires_at as code_until, coalesce(l.letters, 0)::int as letters
+from device d left join device_credential t on t.device_id = d.id
+left join device_enrolment e on e.device_id = d.id and e.used_by is null and e.expires_at > sqlc.arg(now)::timestamptz
+left join dead_letter_day l on l.device_id = d.id and l.day = (sqlc.arg(now)::timestamptz at time zone 'UTC')::date
+where d.id = sqlc.arg(device);
+
+-- name: ForgetLetterDays :exec
+delete from dead_letter_day where day < sqlc.arg(before)::date;
 
 -- name: MakeDays :one
 select make_device_message_days(sqlc.arg(now)::timestamptz, sqlc.arg(ahead)::int)::int;

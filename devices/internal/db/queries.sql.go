@@ -283,6 +283,51 @@ func (q *Queries) CountByKind(ctx context.Context, arg CountByKindParams) ([]Cou
 	return items, nil
 }
 
+const countLetters = `-- name: CountLetters :many
+insert into dead_letter_day as d (device_id, day, letters, last_id)
+select unnest($1::text[]), $2::date, unnest($3::int[]), unnest($4::text[])
+on conflict (device_id, day) do update set letters = d.letters + excluded.letters
+returning device_id, letters, last_id
+`
+
+type CountLettersParams struct {
+	Devices []string
+	Day     time.Time
+	Letters []int32
+	Ids     []string
+}
+
+type CountLettersRow struct {
+	DeviceID string
+	Letters  int32
+	LastID   string
+}
+
+func (q *Queries) CountLetters(ctx context.Context, arg CountLettersParams) ([]CountLettersRow, error) {
+	rows, err := q.db.Query(ctx, countLetters,
+		arg.Devices,
+		arg.Day,
+		arg.Letters,
+		arg.Ids,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []CountLettersRow{}
+	for rows.Next() {
+		var i CountLettersRow
+		if err := rows.Scan(&i.DeviceID, &i.Letters, &i.LastID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const countMatching = `-- name: CountMatching :one
 select count(*) from device d left join device_state s on s.device_id = d.id
 where ($1::text[] is null or d.township = any($1))
@@ -471,6 +516,15 @@ func (q *Queries) ExpireCommands(ctx context.Context, now time.Time) error {
 	return err
 }
 
+const forgetLetterDays = `-- name: ForgetLetterDays :exec
+delete from dead_letter_day where day < $1::date
+`
+
+func (q *Queries) ForgetLetterDays(ctx context.Context, before time.Time) error {
+	_, err := q.db.Exec(ctx, forgetLetterDays, before)
+	return err
+}
+
 const forgetSeen = `-- name: ForgetSeen :exec
 delete from device_seen where day < $1::date
 `
@@ -538,6 +592,36 @@ func (q *Queries) GetDevice(ctx context.Context, arg GetDeviceParams) (GetDevice
 	return i, err
 }
 
+const keepLastLetter = `-- name: KeepLastLetter :exec
+insert into dead_letter as l (id, at, source, origin, reason, raw, skipped) values ($1, $2, $3, $4, $5, $6, $7)
+on conflict (id) do update set at = excluded.at, origin = excluded.origin, reason = excluded.reason, raw = excluded.raw,
+  skipped = l.skipped + 1 + excluded.skipped, again_at = null, again_by = null, outcome = null, outcome_reason = ''
+`
+
+type KeepLastLetterParams struct {
+	ID      string
+	At      time.Time
+	Source  string
+	Origin  string
+	Reason  string
+	Raw     []byte
+	Skipped int32
+}
+
+// It takes the place of the one before, which from then on is only counted.
+func (q *Queries) KeepLastLetter(ctx context.Context, arg KeepLastLetterParams) error {
+	_, err := q.db.Exec(ctx, keepLastLetter,
+		arg.ID,
+		arg.At,
+		arg.Source,
+		arg.Origin,
+		arg.Reason,
+		arg.Raw,
+		arg.Skipped,
+	)
+	return err
+}
+
 const knownSerials = `-- name: KnownSerials :many
 select id, serial from device where serial = any($1::text[])
 `
@@ -565,6 +649,29 @@ func (q *Queries) KnownSerials(ctx context.Context, serials []string) ([]KnownSe
 		return nil, err
 	}
 	return items, nil
+}
+
+const latestCertificate = `-- name: LatestCertificate :one
+select issued_at, not_after, revoked_at, revoke_reason from device_certificate where device_id = $1 order by issued_at desc, serial limit 1
+`
+
+type LatestCertificateRow struct {
+	IssuedAt     time.Time
+	NotAfter     time.Time
+	RevokedAt    *time.Time
+	RevokeReason *string
+}
+
+func (q *Queries) LatestCertificate(ctx context.Context, deviceID string) (LatestCertificateRow, error) {
+	row := q.db.QueryRow(ctx, latestCertificate, deviceID)
+	var i LatestCertificateRow
+	err := row.Scan(
+		&i.IssuedAt,
+		&i.NotAfter,
+		&i.RevokedAt,
+		&i.RevokeReason,
+	)
+	return i, err
 }
 
 const leaveMember = `-- name: LeaveMember :execrows
@@ -852,6 +959,32 @@ func (q *Queries) NoteUploads(ctx context.Context, arg NoteUploadsParams) error 
 	return err
 }
 
+const otherAccess = `-- name: OtherAccess :one
+select (t.device_id is not null and t.revoked_at is null)::boolean as token, e.expires_at as code_until, coalesce(l.letters, 0)::int as letters
+from device d left join device_credential t on t.device_id = d.id
+left join device_enrolment e on e.device_id = d.id and e.used_by is null and e.expires_at > $1::timestamptz
+left join dead_letter_day l on l.device_id = d.id and l.day = ($1::timestamptz at time zone 'UTC')::date
+where d.id = $2
+`
+
+type OtherAccessParams struct {
+	Now    time.Time
+	Device string
+}
+
+type OtherAccessRow struct {
+	Token     bool
+	CodeUntil *time.Time
+	Letters   int32
+}
+
+func (q *Queries) OtherAccess(ctx context.Context, arg OtherAccessParams) (OtherAccessRow, error) {
+	row := q.db.QueryRow(ctx, otherAccess, arg.Now, arg.Device)
+	var i OtherAccessRow
+	err := row.Scan(&i.Token, &i.CodeUntil, &i.Letters)
+	return i, err
+}
+
 const putCredentials = `-- name: PutCredentials :exec
 insert into device_credential as c (device_id, token_hash, issued_at)
 select unnest($1::text[]), unnest($2::bytea[]), $3::timestamptz
@@ -909,10 +1042,10 @@ func (q *Queries) PutPresence(ctx context.Context, arg PutPresenceParams) error 
 
 const putStates = `-- name: PutStates :exec
 insert into device_state as s (device_id, epoch, seq, last_data_at, last_dock_at, battery, storage_used, docked, state, skew_ms)
-select i.device, i.epoch, i.seq, $1::timestamptz, nullif(i.dock_at, 'epoch'), nullif(i.battery, -1), nullif(i.storage, -1),
+select i.device, i.epoch, i.seq, i.at, nullif(i.dock_at, 'epoch'), nullif(i.battery, -1), nullif(i.storage, -1),
   case when i.docked < 0 then null else i.docked = 1 end, nullif(i.state, ''), i.skew
-from (select unnest($2::text[]) as device, unnest($3::bigint[]) as epoch, unnest($4::bigint[]) as seq,
-  unnest($5::timestamptz[]) as dock_at, unnest($6::smallint[]) as battery,
+from (select unnest($1::text[]) as device, unnest($2::bigint[]) as epoch, unnest($3::bigint[]) as seq,
+  unnest($4::timestamptz[]) as at, unnest($5::timestamptz[]) as dock_at, unnest($6::smallint[]) as battery,
   unnest($7::smallint[]) as storage, unnest($8::smallint[]) as docked,
   unnest($9::text[]) as state, unnest($10::bigint[]) as skew) i
 on conflict (device_id) do update set
@@ -928,10 +1061,10 @@ on conflict (device_id) do update set
 `
 
 type PutStatesParams struct {
-	At        time.Time
 	Devices   []string
 	Epochs    []int64
 	Seqs      []int64
+	Times     []time.Time
 	DockTimes []time.Time
 	Batteries []int16
 	Storages  []int16
@@ -943,10 +1076,10 @@ type PutStatesParams struct {
 // Arrays hold no nulls: -1, ” and 1970 stand for what a message didn't say.
 func (q *Queries) PutStates(ctx context.Context, arg PutStatesParams) error {
 	_, err := q.db.Exec(ctx, putStates,
-		arg.At,
 		arg.Devices,
 		arg.Epochs,
 		arg.Seqs,
+		arg.Times,
 		arg.DockTimes,
 		arg.Batteries,
 		arg.Storages,

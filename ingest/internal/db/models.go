@@ -42,6 +42,20 @@ type ChainGap struct {
 	ReasonKey   *string
 }
 
+type DeadLetter struct {
+	ID            string
+	At            time.Time
+	Source        string
+	Origin        string
+	Reason        string
+	Raw           []byte
+	Skipped       int32
+	AgainAt       *time.Time
+	AgainBy       *string
+	Outcome       *string
+	OutcomeReason string
+}
+
 type DeviceChainState struct {
 	LogKey      string
 	KeyID       []byte

@@ -46,9 +46,17 @@ update upload set state = 'sealed', updated_at = $2 where id = $1;
 insert into dead_letter (id, at, source, origin, reason, raw) values ($1, $2, $3, $4, $5, $6);
 
 -- name: DeadLetters :many
-select id, at, source, origin, reason, octet_length(raw)::int as size from dead_letter
+select id, at, source, origin, reason, octet_length(raw)::int as size, skipped, again_at, again_by, outcome, outcome_reason from dead_letter
 where (sqlc.narg('before_at')::timestamptz is null or (at, id) < (sqlc.narg('before_at')::timestamptz, sqlc.narg('before_id')::text))
 order by at desc, id desc limit sqlc.arg('max_rows');
+
+-- name: DeadLetter :one
+select * from dead_letter where id = $1;
+
+-- name: SetOutcome :exec
+-- unless another letter has taken its place meanwhile
+update dead_letter set again_at = sqlc.arg(again_at)::timestamptz, again_by = sqlc.arg(again_by)::text, outcome = sqlc.arg(outcome)::text, outcome_reason = sqlc.arg(outcome_reason)
+where id = sqlc.arg(id) and at = sqlc.arg(came);
 
 -- name: LockEpoch :one
 -- the row's lock orders those who add to an epoch of a key

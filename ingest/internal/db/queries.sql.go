@@ -562,8 +562,31 @@ func (q *Queries) DayOfTownships(ctx context.Context, arg DayOfTownshipsParams) 
 	return items, nil
 }
 
+const deadLetter = `-- name: DeadLetter :one
+select id, at, source, origin, reason, raw, skipped, again_at, again_by, outcome, outcome_reason from dead_letter where id = $1
+`
+
+func (q *Queries) DeadLetter(ctx context.Context, id string) (DeadLetter, error) {
+	row := q.db.QueryRow(ctx, deadLetter, id)
+	var i DeadLetter
+	err := row.Scan(
+		&i.ID,
+		&i.At,
+		&i.Source,
+		&i.Origin,
+		&i.Reason,
+		&i.Raw,
+		&i.Skipped,
+		&i.AgainAt,
+		&i.AgainBy,
+		&i.Outcome,
+		&i.OutcomeReason,
+	)
+	return i, err
+}
+
 const deadLetters = `-- name: DeadLetters :many
-select id, at, source, origin, reason, octet_length(raw)::int as size from dead_letter
+select id, at, source, origin, reason, octet_length(raw)::int as size, skipped, again_at, again_by, outcome, outcome_reason from dead_letter
 where ($1::timestamptz is null or (at, id) < ($1::timestamptz, $2::text))
 order by at desc, id desc limit $3
 `
@@ -575,12 +598,17 @@ type DeadLettersParams struct {
 }
 
 type DeadLettersRow struct {
-	ID     string
-	At     time.Time
-	Source string
-	Origin string
-	Reason string
-	Size   int32
+	ID            string
+	At            time.Time
+	Source        string
+	Origin        string
+	Reason        string
+	Size          int32
+	Skipped       int32
+	AgainAt       *time.Time
+	AgainBy       *string
+	Outcome       *string
+	OutcomeReason string
 }
 
 func (q *Queries) DeadLetters(ctx context.Context, arg DeadLettersParams) ([]DeadLettersRow, error) {
@@ -599,6 +627,11 @@ func (q *Queries) DeadLetters(ctx context.Context, arg DeadLettersParams) ([]Dea
 			&i.Origin,
 			&i.Reason,
 			&i.Size,
+			&i.Skipped,
+			&i.AgainAt,
+			&i.AgainBy,
+			&i.Outcome,
+			&i.OutcomeReason,
 		); err != nil {
 			return nil, err
 		}
@@ -1499,6 +1532,33 @@ func (q *Queries) SetEpoch(ctx context.Context, arg SetEpochParams) error {
 		arg.Top,
 		arg.Arrived,
 		arg.SignedMs,
+	)
+	return err
+}
+
+const setOutcome = `-- name: SetOutcome :exec
+update dead_letter set again_at = $1::timestamptz, again_by = $2::text, outcome = $3::text, outcome_reason = $4
+where id = $5 and at = $6
+`
+
+type SetOutcomeParams struct {
+	AgainAt       time.Time
+	AgainBy       string
+	Outcome       string
+	OutcomeReason string
+	ID            string
+	Came          time.Time
+}
+
+// unless another letter has taken its place meanwhile
+func (q *Queries) SetOutcome(ctx context.Context, arg SetOutcomeParams) error {
+	_, err := q.db.Exec(ctx, setOutcome,
+		arg.AgainAt,
+		arg.AgainBy,
+		arg.Outcome,
+		arg.OutcomeReason,
+		arg.ID,
+		arg.Came,
 	)
 	return err
 }

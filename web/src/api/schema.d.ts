@@ -1098,6 +1098,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/schemas/device/v1/{file}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** JSON Schemas (2020-12) of what devices say and hear; index.json lists them */
+        get: operations["getDeviceSchema"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/dead-letters": {
         parameters: {
             query?: never;
@@ -1109,6 +1126,40 @@ export interface paths {
         get: operations["listDeadLetters"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dead-letters/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A rejected message with its bytes */
+        get: operations["getDeadLetter"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dead-letters/{id}/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take a rejected message again, the way it came; it stays, with what became of it */
+        post: operations["replayDeadLetter"];
         delete?: never;
         options?: never;
         head?: never;
@@ -2121,6 +2172,28 @@ export interface components {
             /** Format: int64 */
             evidence_count?: number;
             state: components["schemas"]["DeviceState"];
+            access?: components["schemas"]["DeviceAccess"];
+        };
+        /** @description What the device may come in by; when one is asked for */
+        DeviceAccess: {
+            /**
+             * Format: date-time
+             * @description Of its newest certificate
+             */
+            certificate_from?: string;
+            /** Format: date-time */
+            certificate_until?: string;
+            /** Format: date-time */
+            revoked_at?: string;
+            revoke_reason?: string;
+            token: boolean;
+            /**
+             * Format: date-time
+             * @description Of an enrolment code that nobody has used
+             */
+            code_until?: string;
+            /** @description Messages of this day (UTC) that went to the dead letters */
+            refused_today: number;
         };
         DevicePage: {
             items: components["schemas"]["Device"][];
@@ -2143,7 +2216,9 @@ export interface components {
         GiveCommand: {
             command: components["schemas"]["CommandKind"];
             /** @description Of config; at most 4 KiB */
-            args?: Record<string, never>;
+            args?: {
+                [key: string]: unknown;
+            };
             reason: string;
             /**
              * @description How long it is worth doing
@@ -2210,6 +2285,24 @@ export interface components {
             topic?: string;
             reason: string;
             size: number;
+            /** @description How many came before it from the same device that day, beyond what is kept */
+            skipped?: number;
+            /**
+             * Format: date-time
+             * @description When it was last taken again
+             */
+            again_at?: string;
+            again_by?: string;
+            /**
+             * @description known: its content had come in another way
+             * @enum {string}
+             */
+            outcome?: "accepted" | "known" | "refused";
+            outcome_reason?: string;
+            /** @description Its bytes, if they are text; when one is asked for */
+            text?: string;
+            /** @description Its bytes in hex; when one is asked for */
+            hex?: string;
         };
         DeadLetterPage: {
             items: components["schemas"]["DeadLetter"][];
@@ -4818,6 +4911,29 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    getDeviceSchema: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                file: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The schema */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/schema+json": Record<string, never>;
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     listDeadLetters: {
         parameters: {
             query?: {
@@ -4837,6 +4953,52 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DeadLetterPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getDeadLetter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The message */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeadLetter"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    replayDeadLetter: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The message with its outcome */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DeadLetter"];
                 };
             };
             default: components["responses"]["Problem"];

@@ -47,6 +47,22 @@ const texts: Record<string, string> = {
   "由平台从原件转换而来，只供查看；取证、校验、出示以原件为准。查看预览也记入保管链。": "Converted from the original by the platform, for looking at only; the original counts. Viewing a preview goes into the custody log too.",
   "从当前画面起生成": "Make it from here on", "从当前画面起重新生成": "Make it anew from here on",
 
+  // a device's access and commands, refused messages
+  "{{serial}} 的登记码": "Enrolment code of {{serial}}", "复制登记码": "Copy the code", "有效至 {{time}}，只能用一次。": "Valid until {{time}}, for one use.",
+  "只显示这一次，请输入设备；原来的登记码已作废。设备登记后，原来的证书和令牌一并作废。": "Shown this once: type it into the device. The code before has ended; when the device enrols, its old certificates and token end too.",
+  "接入": "Access", "登记码": "Enrolment code", "吊销…": "Revoke…", "吊销": "Revoke", "证书": "Certificate", "还没有": "None yet", "令牌": "Token", "今日拒收": "Refused today",
+  "已于 {{time}} 吊销：{{why}}": "Revoked {{time}}: {{why}}", "已于 {{time}} 过期，须重新登记": "Expired {{time}}; it has to enrol again", "设备自行续期": "the device renews it itself",
+  "有效；能用证书的设备请改用证书": "Valid; a device that can use a certificate should", "已发出、尚未使用，有效至 {{time}}": "Made and not used yet, valid until {{time}}", "遗失或报废的设备不能接入。": "A lost or retired device may not connect.",
+  "这台设备现在不能接入。请发一个登记码，并在 72 小时内输入设备。": "This device can't connect now. Make a code and type it into the device within 72 hours.", "{{n}} 条报文没有通过检查": "{{n}} messages did not pass the checks",
+  "吊销 {{serial}} 的接入": "Revoke the access of {{serial}}", "证书、令牌和登记码立即作废，连接随即断开；理由入册，不能撤回。要再接入，须发新的登记码。": "Certificates, token and code end at once, and so does the connection. The reason goes into the log and can't be taken back; coming back takes a new code.",
+  "定位": "Locate", "锁定": "Lock", "校时": "Set the clock", "配置": "Configure", "待发出": "To be sent", "已发出，未应答": "Sent, no answer yet", "设备已接受": "Accepted by the device", "已完成": "Done", "设备拒绝": "Refused by the device", "已过期": "Expired",
+  "指令": "Commands", "下达指令…": "Give a command…", "还没有下达过指令": "No command was given yet", "定位、锁定、校时、配置：设备在线即发，离线则等它上线，过期作罢。": "Locate, lock, set the clock, configure: sent at once, or when the device is back, until it expires.",
+  "设备答复": "Answer", "下达": "Given", "有效至": "Valid until", "向 {{serial}} 下达指令": "Give {{serial}} a command", "指令由平台签名，下达与办结各成一页，连同您的账号。": "The platform signs it; giving and ending it are a leaf each, with your account.",
+  "配置内容（JSON 对象，至多 4 KiB，写法见厂家说明）": "What to configure (a JSON object of at most 4 KiB, as the vendor says)", "应为 JSON 对象，至多 4 KiB": "A JSON object of at most 4 KiB", "几分钟内有效": "Valid for how many minutes", "1 到 43200 分钟（三十天）": "1 to 43200 minutes (thirty days)",
+  "重新处理，已收下": "Taken again, accepted", "内容已另行收到": "Its content had come in another way", "重新处理，仍被拒收": "Taken again, refused still", "查看…": "View…", "重新处理": "Take again", "关闭": "Close",
+  "这台设备当日过多：此前另有 {{n}} 条只计数、未保存": "Too many of this device that day: {{n}} before it were counted and not kept", "原文，{{n}}": "As it came, {{n}}", "原文": "As it came", "看文本": "Show text", "看十六进制": "Show hex",
+  "按收到时的途径重新检查；无论结果如何，原文仍保留在这里。": "It is checked again the way it came; whatever the outcome, its bytes stay here.",
+
   // file names
   "文件名规则": "File name rules", "名称自称的内容；没有规则认识的名称照样入库": "What names claim; a name that no rule knows is ingested all the same", "文件名，每行一个（最多 500 个）": "File names, one a line (500 at most)",
   "试用的规则（TOML，不填即用正在使用的规则；只试读，不保存）": "Rules to try (TOML; empty for the ones in use; nothing is kept)", "试读": "Try", "试读结果": "What was understood", "没有文件名": "No file names", "文件名": "File name",

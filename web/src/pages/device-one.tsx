@@ -11,6 +11,7 @@ import { useNow } from "../lib/live";
 import { useTitle } from "../lib/title";
 import { Card, CopyLink, LeafLink, Loaded } from "../ui/parts";
 import { DeviceChain } from "./chain";
+import { Commands, DeviceAccess } from "./device-access";
 import { Connection, SelfState } from "./devices";
 
 export function DevicePage() {
@@ -79,7 +80,9 @@ function One({ d }: { d: Device }) {
               <dt>{t("系统编号")}</dt><dd className="mono">{d.id}</dd>
             </dl>
           </Card>
+          <DeviceAccess d={d} />
         </div>
+        <Commands d={d} />
         {(d.kind === "recorder" || d.kind === "dock") && <DeviceChain device={d.serial} />}
       </div>
     </>
