@@ -28,6 +28,7 @@ binaries: web/dist/index.html
 	@echo "building programs"; mkdir -p bin
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng ./cmd/zhizheng
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng-dock ./cmd/dock
+	@CGO_ENABLED=0 GOOS=windows go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng-dock.exe ./cmd/dock
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng-verify ./cmd/verify
 	@CGO_ENABLED=0 GOOS=windows go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng-verify.exe ./cmd/verify
 	@CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/zhizheng-witness ./cmd/witness

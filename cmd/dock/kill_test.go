@@ -2,68 +2,18 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"zhizheng/evidence/chain"
-	"zhizheng/internal/testenv"
+	"zhizheng/internal/testserver"
 )
-
-// server is bin/zhizheng as people run it, with all services embedded, on a data folder that outlives its kills.
-type server struct {
-	bin, data, address string
-	cmd                *exec.Cmd
-	log                *os.File
-	gone               chan struct{}
-}
-
-func (s *server) start(t *testing.T) {
-	t.Helper()
-	s.cmd = exec.Command(s.bin, "serve", "--demo", "--no-demo-county", "--no-demo-footage", "--data", s.data, "--listen", s.address)
-	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
-	must(t, s.cmd.Start())
-	s.gone = make(chan struct{})
-	go func() {
-		_ = s.cmd.Wait() // it is killed, or ends at the test's end
-		close(s.gone)
-	}()
-}
-
-func (s *server) kill(t *testing.T) {
-	t.Helper()
-	must(t, s.cmd.Process.Kill())
-	<-s.gone
-}
-
-// get reads a public address, nil while the server is away.
-func (s *server) get(ctx context.Context, path string) []byte {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.address+path, nil)
-	if err != nil {
-		return nil
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != http.StatusOK {
-		return nil
-	}
-	return b
-}
 
 // TestServerKilledWhileDocking kills the whole server at random moments, lets it recover by itself, and finds each file sealed exactly
 // once, each receipt valid, and the log whole from the first leaf.
@@ -75,35 +25,8 @@ func TestServerKilledWhileDocking(t *testing.T) {
 	if os.Getenv("ZZ_SOAK") != "" {
 		kills = 20
 	}
-	dir := t.TempDir()
-	must(t, os.Chmod(dir, 0o755)) // the database runs as another user
-	s := &server{bin: filepath.Join(dir, "zhizheng"), data: filepath.Join(dir, "data"), address: freeAddress(t)}
-	build := exec.Command("go", "build", "-buildvcs=false", "-o", s.bin, "zhizheng/cmd/zhizheng")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
-	var err error
-	s.log, err = os.Create(filepath.Join(dir, "log"))
-	must(t, err)
-	t.Cleanup(func() {
-		_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may be gone
-		<-s.gone
-		if t.Failed() {
-			b, _ := os.ReadFile(s.log.Name())
-			t.Logf("server:\n%s", b[max(0, len(b)-8000):])
-		}
-		s.log.Close()
-		// The database of a root run lies outside the data folder; the project's own script knows where.
-		if out, err := exec.Command(filepath.Join("..", "..", "deploy", "clean-data"), s.data).CombinedOutput(); err != nil {
-			t.Errorf("clean: %v\n%s", err, out)
-		}
-	})
-	s.start(t)
-	identity := filepath.Join(s.data, "demo-dock")
-	testenv.Eventually(t, 2*time.Minute, func() bool {
-		_, err := os.Stat(filepath.Join(identity, "station.json"))
-		return err == nil && s.get(t.Context(), "/readyz") != nil
-	})
+	s := testserver.New(t)
+	identity := s.Identity()
 
 	card := t.TempDir()
 	files := map[string][]byte{}
@@ -116,7 +39,7 @@ func TestServerKilledWhileDocking(t *testing.T) {
 		copy(files[name], strconv.Itoa(i)+"|") // each has bytes of its own
 		put(t, card, name, files[name])
 	}
-	c := exec.Command(os.Args[0], "--identity", identity, "--server", "http://"+s.address, "--source", card, "--once", "--json", "--patience", "2m")
+	c := exec.Command(os.Args[0], "--identity", identity, "--server", s.URL, "--source", card, "--once", "--json", "--patience", "2m")
 	c.Env = append(os.Environ(), "ZZ_TEST_DOCK=1")
 	stdout, err := c.StdoutPipe()
 	must(t, err)
@@ -143,10 +66,10 @@ func TestServerKilledWhileDocking(t *testing.T) {
 		}
 		moment := time.NewTimer(rand.N(400 * time.Millisecond))
 		<-moment.C
-		s.kill(t)
+		s.Kill(t)
 		t.Logf("kill %d after %d files", k+1, len(said))
-		s.start(t)
-		testenv.Eventually(t, time.Minute, func() bool { return s.get(t.Context(), "/readyz") != nil })
+		s.Start(t)
+		s.Ready(t)
 	}
 	for l := range lines {
 		said = append(said, readLines(t, []byte(l))...)
@@ -156,7 +79,7 @@ func TestServerKilledWhileDocking(t *testing.T) {
 	}
 
 	// What the lines say, by the receipts alone.
-	vkey := s.get(t.Context(), "/log/vkey")
+	vkey := s.Get(t.Context(), "/log/vkey")
 	v, err := chain.NewVerifier(string(vkey))
 	must(t, err)
 	leaves := map[int64]string{}
@@ -177,7 +100,7 @@ func TestServerKilledWhileDocking(t *testing.T) {
 		leaves[p.Index] = l.File
 	}
 	// Docked again: all known, nothing new is sealed.
-	again := exec.Command(os.Args[0], "--identity", identity, "--server", "http://"+s.address, "--source", card, "--once", "--json")
+	again := exec.Command(os.Args[0], "--identity", identity, "--server", s.URL, "--source", card, "--once", "--json")
 	again.Env = c.Env
 	out, err := again.Output()
 	must(t, err)
@@ -186,21 +109,21 @@ func TestServerKilledWhileDocking(t *testing.T) {
 			t.Fatalf("docked again: %+v", l)
 		}
 	}
-	s.auditLog(t, vkey, len(files))
+	auditLog(t, s, vkey, len(files))
 }
 
 // auditLog reads every leaf as a stranger would: the tree has the root that was signed, and nothing was sealed twice.
-func (s *server) auditLog(t *testing.T, vkey []byte, files int) {
+func auditLog(t *testing.T, s *testserver.Server, vkey []byte, files int) {
 	t.Helper()
 	verifier, err := chain.NewVerifier(string(vkey))
 	must(t, err)
-	cp, err := chain.OpenByLog(s.get(t.Context(), "/log/checkpoint"), verifier) // the demo's witnesses may have signed below
+	cp, err := chain.OpenByLog(s.Get(t.Context(), "/log/checkpoint"), verifier) // the demo's witnesses may have signed below
 	must(t, err)
 	seals := map[chain.SubjectID]int{}
 	var edge chain.Edge
 	for idx := int64(0); idx*chain.TileWidth < cp.Size; idx++ {
 		width := int(min(chain.TileWidth, cp.Size-idx*chain.TileWidth))
-		entries, err := chain.SplitBundle(s.get(t.Context(), "/log/"+chain.EntriesPath(idx, width)))
+		entries, err := chain.SplitBundle(s.Get(t.Context(), "/log/"+chain.EntriesPath(idx, width)))
 		must(t, err)
 		for _, e := range entries {
 			leaf, err := chain.DecodeLeaf(e)
@@ -222,26 +145,4 @@ func (s *server) auditLog(t *testing.T, vkey []byte, files int) {
 	if len(seals) < files {
 		t.Fatalf("%d sealings for %d files", len(seals), files)
 	}
-}
-
-// freeAddress has its two neighbours free too, for the store and the broker.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for range 50 {
-		port := 20000 + rand.IntN(40000)
-		free := true
-		for i := range 3 {
-			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+i)))
-			if err != nil {
-				free = false
-				continue
-			}
-			l.Close()
-		}
-		if free {
-			return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-		}
-	}
-	t.Fatal("no three free ports in a row")
-	return ""
 }

@@ -382,6 +382,18 @@ func TestPageIsForTheStationsScreen(t *testing.T) {
 	}
 }
 
+// The example that stations are set up from is read as it is.
+func TestExampleConfiguration(t *testing.T) {
+	c := stationConfig{hubConfig: hubConfig{Identity: "x", Spool: "x", Parallel: 1, Readers: 1, Patience: time.Minute, States: time.Minute}, Listen: "127.0.0.1:8470",
+		Config: filepath.Join("..", "..", "deploy", "dock", "dock.yaml")}
+	must(t, c.Validate())
+	s := c.site
+	if s.Slots != 16 || s.Ports["1-1.2"] != 2 || s.Disabled[7] == "" || len(s.Mounts) != 3 || len(s.Folders) != 2 || s.Folders[1].Settle != 5*time.Minute || !s.Folders[0].Wipe ||
+		len(s.Commands) != 1 || len(s.Commands[0].Unlock) != 3 || len(s.Schedule) != 2 || s.Schedule[0].Kbit != 1000 {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestSpoolReadsFromAnyByte(t *testing.T) {
 	s, err := openSpool(t.TempDir(), filepath.Join(t.TempDir(), "key"))
 	must(t, err)

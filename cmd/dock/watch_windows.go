@@ -40,6 +40,6 @@ func mounts(patterns []string) ([]arrival, error) {
 // plugged: what unlocks a recorder on Windows is the vendor's own service.
 func plugged([]commandConfig) map[string]commandConfig { return nil }
 
-func defaultMounts() []string { return []string{`?:\\`} }
+func defaultMounts() []string { return []string{`?:\`} }
 
 func portSerial(string) string { return "" }

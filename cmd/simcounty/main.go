@@ -1,8 +1,10 @@
-// Command zhizheng-simcounty plays a county's devices: one MQTT connection each, speaking the public protocol and nothing else. It
-// promises that a message is sent again, under the same number, until the broker has acknowledged it. It knows no database and no
-// secret but the devices' own tokens.
+// Command zhizheng-simcounty plays a county. Its devices have one MQTT connection each, speaking the public protocol and nothing else: a
+// message is sent again, under the same number, until the broker has acknowledged it. Its docking stations are the real agent over cards of
+// made-up footage, and at the end every byte is accounted for, by receipts and by the log as anyone may read it. It knows no database
+// and no secret but those of devices and stations.
 //
-// Read county.go for a device's connection, play.go for what it says.
+// Devices: county.go for a device's connection, play.go for what it says. Stations: dock.go for what happens, cards.go for the footage,
+// account.go for the reckoning.
 package main
 
 import (
@@ -25,16 +27,22 @@ import (
 	"zhizheng/internal/version"
 )
 
-// config is the command's settings: flags, or ZZ_SIM_… variables.
+// cli are the county's two sides.
+type cli struct {
+	Devices config           `cmd:"" default:"withargs" help:"设备：每台一个 MQTT 连接，上报心跳、电量、存储与在站状态（默认）。"`
+	Dock    dockConfig       `cmd:"" help:"采集站：用真正的采集程序归库造出的影像，最后逐字节对账。"`
+	Version kong.VersionFlag `help:"打印版本。" short:"V"`
+}
+
+// config is the devices' settings: flags, or ZZ_SIM_… variables.
 type config struct {
-	Broker      string           `help:"MQTT 服务的地址，mqtts://主机:端口。" required:"" env:"ZZ_SIM_BROKER"`
-	CA          string           `help:"信任的证书（PEM）；不填用系统的。" name:"ca" type:"existingfile" env:"ZZ_SIM_CA"`
-	Credentials string           `help:"设备凭据文件（JSON）。" required:"" type:"existingfile" env:"ZZ_SIM_CREDENTIALS"`
-	Every       time.Duration    `help:"每台设备多久报一次。" default:"30s" env:"ZZ_SIM_EVERY"`
-	Ramp        time.Duration    `help:"开始时在多长时间内逐台上线。" default:"20s" env:"ZZ_SIM_RAMP"`
-	Seed        uint64           `help:"随机种子；同一种子演出相同。" default:"1" env:"ZZ_SIM_SEED"`
-	LogLevel    string           `help:"日志级别。" default:"info" enum:"debug,info,warn,error" env:"ZZ_SIM_LOG_LEVEL" name:"log-level"`
-	Version     kong.VersionFlag `help:"打印版本。" short:"V"`
+	Broker      string        `help:"MQTT 服务的地址，mqtts://主机:端口。" required:"" env:"ZZ_SIM_BROKER"`
+	CA          string        `help:"信任的证书（PEM）；不填用系统的。" name:"ca" type:"existingfile" env:"ZZ_SIM_CA"`
+	Credentials string        `help:"设备凭据文件（JSON）。" required:"" type:"existingfile" env:"ZZ_SIM_CREDENTIALS"`
+	Every       time.Duration `help:"每台设备多久报一次。" default:"30s" env:"ZZ_SIM_EVERY"`
+	Ramp        time.Duration `help:"开始时在多长时间内逐台上线。" default:"20s" env:"ZZ_SIM_RAMP"`
+	Seed        uint64        `help:"随机种子；同一种子演出相同。" default:"1" env:"ZZ_SIM_SEED"`
+	LogLevel    string        `help:"日志级别。" default:"info" enum:"debug,info,warn,error" env:"ZZ_SIM_LOG_LEVEL" name:"log-level"`
 }
 
 // Validate is called by kong.
@@ -51,16 +59,20 @@ func (c *config) Validate() error {
 
 func main() {
 	debug.SetGCPercent(50) // 1,600 connections hold 40 MB that never move; twice that would be kept for nothing
-	var c config
+	var c cli
 	k := kong.Parse(&c, kong.Name("zhizheng-simcounty"), kong.UsageOnError(), kong.Vars{"version": version.String()},
-		kong.Description("模拟全县设备：每台一个 MQTT 连接，上报心跳、电量、存储与在站状态。Ctrl-C 停止。"))
+		kong.Description("模拟全县：设备上报，采集站归库。Ctrl-C 停止。"))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	go func() {
 		<-ctx.Done()
 		stop() // a second Ctrl-C ends it at once
 	}()
-	k.FatalIfErrorf(run(ctx, c))
+	if k.Command() == "dock" {
+		k.FatalIfErrorf(dock(ctx, c.Dock, os.Stdout))
+		return
+	}
+	k.FatalIfErrorf(run(ctx, c.Devices))
 }
 
 func run(ctx context.Context, c config) error {

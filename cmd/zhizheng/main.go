@@ -27,6 +27,7 @@ type cli struct {
 	Stamp      stampCmd         `cmd:"" help:"可信时间戳：写出请求、导入带回的时间戳。"`
 	User       userCmd          `cmd:"" help:"账号：建立、一次性登录链接。"`
 	Device     deviceCmd        `cmd:"" help:"设备：登记码、吊销。"`
+	Station    stationCmd       `cmd:"" help:"采集站：登记、吊销。"`
 	MQTTConfig mqttConfigCmd    `cmd:"" name:"mqtt-config" help:"为自有的 Mosquitto 写出设置：监听、访问规则、证书、吊销列表。"`
 	Witness    witnessCmd       `cmd:"" help:"见证：运行见证方，或为没有网络的见证方传递文件。"`
 	Version    kong.VersionFlag `help:"打印版本。" short:"V"`

@@ -153,7 +153,7 @@ func (l *Log) open(ctx context.Context) error {
 	if !durable {
 		l.log.WarnContext(ctx, "database may lose acknowledged log entries in a crash: fsync or synchronous_commit is off")
 	}
-	if err := l.compare(ctx, st); err != nil || l.Halted() != "" || l.vault == nil {
+	if err := l.compare(ctx); err != nil || l.Halted() != "" || l.vault == nil {
 		return err
 	}
 	// A store that is away is no reason to stand still: it is asked before the next copy.

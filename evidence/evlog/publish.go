@@ -195,15 +195,20 @@ func (l *Log) proveFrom(ctx context.Context, q *db.Queries, head db.HeadRow, st 
 	return root, proof, err
 }
 
-// compare looks at start whether database, last checkpoint and signer fit together.
-func (l *Log) compare(ctx context.Context, st signer.State) error {
-	head, err := l.q.Head(ctx)
-	if err != nil {
-		return pg.Away(fmt.Errorf("read log head: %w", err))
-	}
+// compare looks at start whether last checkpoint, signer and database fit together. They are asked in this order: beside a server that goes on
+// publishing, each knows at least what the one before knew.
+func (l *Log) compare(ctx context.Context) error {
 	p, err := l.q.Publisher(ctx)
 	if err != nil {
 		return pg.Away(fmt.Errorf("read last checkpoint: %w", err))
+	}
+	st, err := l.signer.State(ctx)
+	if err != nil {
+		return err
+	}
+	head, err := l.q.Head(ctx)
+	if err != nil {
+		return pg.Away(fmt.Errorf("read log head: %w", err))
 	}
 	if p.Note != nil {
 		c, err := chain.OpenCheckpoint([]byte(*p.Note), l.verifier)

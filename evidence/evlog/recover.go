@@ -60,10 +60,7 @@ func (l *Log) afterRecovery(ctx context.Context, r *recovering) (Recovery, error
 	out := Recovery{Had: r.had, Now: r.now, Payloads: r.payloads, Missing: r.signed - r.now, Unchanged: r.had == r.now}
 	l.halt.Store(nil)
 	l.asked.Store(false)
-	st, err := l.signer.State(ctx)
-	if err == nil {
-		err = l.compare(ctx, st)
-	}
+	err := l.compare(ctx)
 	if err == nil && l.Halted() == "" && l.vault != nil {
 		err = l.compareStore(ctx)
 	}

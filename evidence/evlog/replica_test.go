@@ -9,6 +9,7 @@ import (
 	"math"
 	"net/url"
 	"os"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -231,5 +232,38 @@ func TestEntriesThatAreRefused(t *testing.T) {
 	})
 	if err == nil {
 		t.Error("an entry was lost in silence")
+	}
+}
+
+// busy is a signer whose server publishes again each time it has been asked.
+type busy struct {
+	signer.Observer
+	publish func()
+}
+
+func (b busy) State(ctx context.Context) (signer.State, error) {
+	st, err := b.Observer.State(ctx)
+	b.publish()
+	return st, err
+}
+
+// What a server publishes while the log is opened beside it is no sign of a restored copy.
+func TestOpenedBesideAServerThatPublishes(t *testing.T) {
+	pool, dir := testenv.Pool(t), t.TempDir()
+	l := evlogtest.LogIn(t, pool, dir)
+	n := 0
+	publish := func() {
+		n++
+		key := "view/" + strconv.Itoa(n)
+		add(t, l, pool, viewed(key, "item", "actor"))
+		receipt(t, l, key)
+	}
+	publish()
+	beside, err := evlog.New(pool, evlog.Options{Signer: busy{signer.Observe(dir), publish}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if why := beside.Halted(); why != "" || n < 3 {
+		t.Errorf("after %d leaves it stands still: %q", n, why)
 	}
 }
