@@ -25,8 +25,7 @@ type hub struct {
 	gate   *gate  // parts in flight
 	pace   *pace
 
-	telling  sync.Mutex // held while manifests or a state are on their way
-	receipts string     // folder
+	receipts string // folder
 }
 
 // agent docks one folder.

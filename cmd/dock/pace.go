@@ -44,12 +44,17 @@ func (w *window) holds(at time.Duration) bool {
 	return at >= w.from || at < w.to
 }
 
-// pace keeps uploads to the schedule. Fingerprints, receipts and everything else that is small is never held up.
+// pace keeps uploads to the schedule, and behind fingerprints: on a narrow line footage that goes on would take most of it. Receipts and
+// everything else that is small is never held up.
 type pace struct {
 	windows []window
 	now     func() time.Time
 
+	first sync.Mutex // held while manifests or a state are on their way
+
 	mu      sync.Mutex
+	wanted  int           // those that hold first, or wait for it
+	aside   chan struct{} // closed once none does
 	limiter *rate.Limiter
 	kbit    int // of the limiter
 }
@@ -101,15 +106,55 @@ func (p *pace) limiterFor(kbit int) *rate.Limiter {
 }
 
 // open waits until uploads may begin at all, so that no request stands open through a closed window.
-func (p *pace) open(ctx context.Context) error { return p.wait(ctx, 0) }
-
-// reader passes bytes on at the schedule's rate.
-func (p *pace) reader(ctx context.Context, r io.Reader) io.Reader {
-	if len(p.windows) == 0 {
-		return r
+func (p *pace) open(ctx context.Context) error {
+	if err := p.stepAside(ctx); err != nil {
+		return err
 	}
-	return &pacedReader{p, ctx, r}
+	return p.wait(ctx, 0)
 }
+
+// goFirst gives manifests or a state the line, one after the other; done gives it back.
+func (p *pace) goFirst() (done func()) {
+	p.mu.Lock()
+	if p.wanted++; p.wanted == 1 {
+		p.aside = make(chan struct{})
+	}
+	p.mu.Unlock()
+	p.first.Lock()
+	return func() {
+		p.first.Unlock()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.wanted--; p.wanted == 0 {
+			close(p.aside)
+		}
+	}
+}
+
+// behind is closed once nothing that goes first is on its way; nil if nothing is.
+func (p *pace) behind() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.wanted == 0 {
+		return nil
+	}
+	return p.aside
+}
+
+// stepAside waits until nothing that goes first is on its way.
+func (p *pace) stepAside(ctx context.Context) error {
+	for c := p.behind(); c != nil; c = p.behind() {
+		select {
+		case <-c:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// reader passes bytes on at the schedule's rate, when no fingerprint wants the line.
+func (p *pace) reader(ctx context.Context, r io.Reader) io.Reader { return &pacedReader{p, ctx, r} }
 
 type pacedReader struct {
 	p   *pace
@@ -118,6 +163,9 @@ type pacedReader struct {
 }
 
 func (r *pacedReader) Read(b []byte) (int, error) {
+	if err := r.p.stepAside(r.ctx); err != nil {
+		return 0, err
+	}
 	n, err := r.r.Read(b[:min(len(b), burst)])
 	if n > 0 {
 		if werr := r.p.wait(r.ctx, n); werr != nil {

@@ -450,6 +450,31 @@ func TestGateLetsUrgentOnesFirst(t *testing.T) {
 	})
 }
 
+// Footage that is on its way stands still while fingerprints want the line, also between one of them and the next.
+func TestFootageStandsAsideForFingerprints(t *testing.T) {
+	p := newPace(nil)
+	first := p.goFirst()
+	second := make(chan func())
+	go func() { second <- p.goFirst() }()
+	testenv.Eventually(t, 10*time.Second, func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.wanted == 2 })
+	through := make(chan int64, 1)
+	go func() {
+		n, _ := io.Copy(io.Discard, p.reader(t.Context(), bytes.NewReader(make([]byte, 300_000)))) // n tells
+		through <- n
+	}()
+	first()
+	last := <-second
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := p.reader(ctx, bytes.NewReader(make([]byte, 1))).Read(make([]byte, 1)); err == nil || len(through) > 0 {
+		t.Error("a byte passed a fingerprint")
+	}
+	last()
+	if n := <-through; n != 300_000 || p.behind() != nil {
+		t.Errorf("%d bytes passed afterwards", n)
+	}
+}
+
 func TestPaceKeepsToTheSchedule(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		day := func(h, m int) time.Time { return time.Date(2026, 3, 1, h, m, 0, 0, time.Local) }

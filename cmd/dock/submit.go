@@ -51,8 +51,7 @@ func (a *agent) submitAll(ctx context.Context, out *outbox) error {
 
 // submit signs and sends one batch. What the server refuses gets its line here.
 func (a *agent) submit(ctx context.Context, clips []*clip) ([]*task, error) {
-	a.telling.Lock() // no state while manifests are signed and not yet sent: it would tell of a gap that is none
-	defer a.telling.Unlock()
+	defer a.pace.goFirst()() // no state while manifests are signed and not yet sent: it would tell of a gap that is none
 	checkpoint := a.trust.lastHash()
 	entries, err := a.state.sign(clips, func(m manifest.Manifest) ([]byte, error) {
 		m.KeyID, m.At, m.Monotonic, m.Checkpoint = a.id.keyID, time.Now().UnixMilli(), sinceBoot(), checkpoint

@@ -44,8 +44,7 @@ func (a *agent) stating(ctx context.Context, docking func() error) error {
 
 // tell signs a state and sends it.
 func (a *agent) tell(ctx context.Context, closing bool) {
-	a.telling.Lock()
-	defer a.telling.Unlock()
+	defer a.pace.goFirst()()
 	if err := a.sendState(ctx, closing); err != nil && ctx.Err() == nil {
 		a.show.note("签名状态没有送达：" + plain(err))
 	}

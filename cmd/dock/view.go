@@ -227,6 +227,9 @@ func cut(s string, n int) string {
 
 // reportLive tells the platform how the docking goes. It is for people to look at: what can't be sent is not kept.
 func (p *post) reportLive(ctx context.Context) {
+	if p.pace.behind() != nil {
+		return // fingerprints are on their way; the next report says more
+	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	// Once, not until it works: the next one says more.

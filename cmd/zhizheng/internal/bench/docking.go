@@ -39,9 +39,8 @@ const (
 	bucket   = "zhizheng"
 )
 
-// docking compares a card (a shift, about 2 GB) docked through the agent, to the last verified receipt, with a plain upload of as many bytes to the same
-// store, in turns.
-func docking(ctx context.Context) (err error) {
+// withServer runs fn beside a platform of its own, in a folder that goes afterwards.
+func withServer(ctx context.Context, fn func(s *server, dir string) error, more ...string) (err error) {
 	dir, err := os.MkdirTemp("", "zhizheng-bench-")
 	if err != nil {
 		return err
@@ -54,12 +53,17 @@ func docking(ctx context.Context) (err error) {
 		}
 		err = errors.Join(err, os.RemoveAll(dir))
 	}()
-	server, err := startServer(ctx, data, filepath.Join(dir, "log"))
+	server, err := startServer(ctx, data, filepath.Join(dir, "log"), more...)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, server.stop()) }()
+	return fn(server, dir)
+}
 
+// docking compares a card (a shift, about 2 GB) docked through the agent, to the last verified receipt, with a plain upload of as many bytes to the same
+// store, in turns.
+func docking(ctx context.Context, server *server, dir string) error {
 	seed := filepath.Join(dir, "seed.mp4")
 	if err := sim.Render(ctx, seed, sim.Clip{Scene: sim.Street, Start: time.Now().Add(-time.Hour), Length: 10 * time.Second, Unit: "bench", Officer: "0", Lat: 32.2, Lon: 106.3, Seed: 1}); err != nil {
 		return err
@@ -158,14 +162,15 @@ type server struct {
 }
 
 // startServer runs the platform with the demo's docking station, but without its footage and its devices.
-func startServer(ctx context.Context, data, log string) (*server, error) {
+func startServer(ctx context.Context, data, log string, more ...string) (*server, error) {
 	out, err := os.Create(log)
 	if err != nil {
 		return nil, err
 	}
 	defer out.Close()
 	s := &server{data: data, end: make(chan error, 1)}
-	s.cmd = exec.CommandContext(ctx, "bin/zhizheng", "serve", "--demo", "--no-demo-county", "--no-demo-footage", "--data", data, "--listen", address, "--s3-listen", store)
+	args := append([]string{"serve", "--demo", "--no-demo-county", "--no-demo-footage", "--data", data, "--listen", address, "--s3-listen", store}, more...)
+	s.cmd = exec.CommandContext(ctx, "bin/zhizheng", args...)
 	s.cmd.Cancel = func() error { return s.cmd.Process.Signal(os.Interrupt) }
 	s.cmd.Stdout, s.cmd.Stderr = out, out
 	if err := s.cmd.Start(); err != nil {

@@ -40,12 +40,13 @@ func run(ctx context.Context, args []string) error {
 	}
 	only := ""
 	if len(args) > 0 {
-		only = args[0] // "docking", "audit", "media", "log", or one of the log's: "log:append"
+		only = args[0] // "docking", "audit", "media", "log", or a part of one: "docking:line", "log:append"
 	}
+	part, of, _ := strings.Cut(only, ":")
 	fmt.Println(machine())
 	fmt.Println("name\tvalue\tunit\ttarget\tresult")
-	if only == "" || only == "docking" {
-		if err := docking(ctx); err != nil {
+	if part == "" || part == "docking" {
+		if err := dockingFigures(ctx, of); err != nil {
 			return err
 		}
 	}
@@ -59,7 +60,7 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 	}
-	if part, of, _ := strings.Cut(only, ":"); part == "" || part == "log" {
+	if part == "" || part == "log" {
 		return logFigures(ctx, of)
 	}
 	return nil
