@@ -10,6 +10,7 @@ import (
 	"zhizheng/api"
 	"zhizheng/authority"
 	"zhizheng/devices"
+	"zhizheng/evidence"
 	"zhizheng/evidence/chain"
 	"zhizheng/ingest"
 	"zhizheng/internal/id"
@@ -285,5 +286,26 @@ func TestAnEventIsTakenOnce(t *testing.T) {
 	must(t, err)
 	if officer != e.Officer {
 		t.Fatalf("%q", officer)
+	}
+}
+
+// A card that one station sealed may be wiped at another, which was given the same receipts. That is in the log; other words about the
+// clip stay with the station that registered it.
+func TestWipedElsewhere(t *testing.T) {
+	c := testcounty.New(t)
+	clip := c.Seals("clip.mp4", testcounty.Bytes(1, 2000))
+	must(t, c.Ingest.WriteIdentity(t.Context(), t.TempDir(), c.URL, "ST-02", testcounty.Jiachuan, "另一站", "test"))
+	other := ingest.Station{ID: "ST-02", Township: testcounty.Jiachuan, KeyID: c.KeyID()}
+	got, err := c.Ingest.SubmitEvents(t.Context(), other, []ingest.Event{
+		{ID: id.New(), Kind: ingest.EventWiped, At: time.Now(), Recorder: "R-1", Evidence: clip, Data: ingest.EventData{Leaf: 3}},
+		{ID: id.New(), Kind: ingest.EventLabelled, At: time.Now(), Officer: c.Officers[testcounty.Jiachuan][0], Evidence: clip, Data: ingest.EventData{Activity: "patrol"}}})
+	must(t, err)
+	if got[0].Status != ingest.Accepted || got[1].Code != "unknown-evidence" {
+		t.Fatalf("%+v", got)
+	}
+	r, err := c.Keeper.Get(t.Context(), evidence.Scope{}, clip)
+	must(t, err)
+	if r.WipedAt == nil || r.Activity != "" {
+		t.Fatalf("%+v", r)
 	}
 }

@@ -155,14 +155,18 @@ func (s *Service) checkEvent(ctx context.Context, st Station, e Event) error {
 		}
 	}
 	if e.Evidence != "" {
-		rec, err := s.Evidence.Get(ctx, evidence.Scope{Townships: []string{st.Township}}, e.Evidence)
+		sc := evidence.Scope{Townships: []string{st.Township}}
+		if e.Kind == EventWiped { // of a card that was docked elsewhere before, perhaps: that it was wiped is a fact, whoever registered the bytes
+			sc = evidence.Scope{}
+		}
+		rec, err := s.Evidence.Get(ctx, sc, e.Evidence)
 		if fault.Is(err, fault.KindNotFound) {
 			return &rejection{"unknown-evidence", "本采集站所属乡镇没有这条证据"}
 		}
 		if err != nil {
 			return err
 		}
-		if rec.Station != st.ID {
+		if rec.Station != st.ID && e.Kind != EventWiped {
 			return &rejection{"foreign-evidence", "这条证据不是由本采集站登记的"}
 		}
 	}

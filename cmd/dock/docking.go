@@ -140,10 +140,8 @@ func (d *docking) dock(ctx context.Context) error {
 
 // commands runs what is configured for the recorder's make. None of them is needed to dock.
 func (d *docking) commands(ctx context.Context) {
-	if _, total, err := freeSpace(d.from.path); err == nil && total > 0 && !d.from.folder {
-		if free, _, err := freeSpace(d.from.path); err == nil && free*10 < total {
-			d.warn("存储卡已用 %d%%，请在封存后清理", 100-free*100/total)
-		}
+	if free, total, err := freeSpace(d.from.path); err == nil && !d.from.folder && free*10 < total {
+		d.warn("存储卡已用 %d%%，请在封存后清理", 100-free*100/total)
 	}
 	for _, c := range d.site.Commands {
 		if !strings.EqualFold(c.USB, d.from.usb) || d.from.usb == "" {

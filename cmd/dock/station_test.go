@@ -260,6 +260,12 @@ func TestAnOfficersEvening(t *testing.T) {
 	if _, no := s.touch(act{Do: "label", Slot: v.Slot, File: -1, Activity: "patrol"}); no == "" {
 		t.Error("another officer labels it")
 	}
+	s.touches(act{Do: "take", Slot: v.Slot})
+	testenv.Eventually(t, 20*time.Second, func() bool {
+		who, err := s.county.Ingest.Wearer(t.Context(), serial, time.Now())
+		must(t, err)
+		return who == s.county.Officers[testcounty.Donghe][1]
+	})
 }
 
 // A recorder that nobody knows is sealed all the same; whose it is is asked, and remembered.

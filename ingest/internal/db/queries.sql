@@ -190,9 +190,6 @@ select officer_id, taken_at, returned_at from recorder_wear
 where recorder = $1 and taken_at <= sqlc.arg('at')::timestamptz and (returned_at is null or returned_at > sqlc.arg('at')::timestamptz)
 order by taken_at desc limit 1;
 
--- name: GapReasons :many
-select recorder, officer_id, at, data, coalesce(log_key, '')::text as log_key from station_event where kind = 'gap-reason' and recorder = $1 order by received_at, id;
-
 -- name: PutLive :exec
 insert into station_live (station, at, body) values ($1, $2, $3)
 on conflict (station) do update set at = excluded.at, body = excluded.body;

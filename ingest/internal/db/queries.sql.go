@@ -911,44 +911,6 @@ func (q *Queries) GapAround(ctx context.Context, arg GapAroundParams) (ChainGap,
 	return i, err
 }
 
-const gapReasons = `-- name: GapReasons :many
-select recorder, officer_id, at, data, coalesce(log_key, '')::text as log_key from station_event where kind = 'gap-reason' and recorder = $1 order by received_at, id
-`
-
-type GapReasonsRow struct {
-	Recorder  string
-	OfficerID string
-	At        time.Time
-	Data      []byte
-	LogKey    string
-}
-
-func (q *Queries) GapReasons(ctx context.Context, recorder string) ([]GapReasonsRow, error) {
-	rows, err := q.db.Query(ctx, gapReasons, recorder)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []GapReasonsRow{}
-	for rows.Next() {
-		var i GapReasonsRow
-		if err := rows.Scan(
-			&i.Recorder,
-			&i.OfficerID,
-			&i.At,
-			&i.Data,
-			&i.LogKey,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const gapTotals = `-- name: GapTotals :one
 select count(distinct e.key_id) as keys,
   (select count(*) from chain_gap g join signing_key k using (key_id) left join station s on s.id = k.station

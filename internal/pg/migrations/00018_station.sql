@@ -16,7 +16,6 @@ create table station_event (
   log_key text unique                 -- null for what is no leaf
 );
 create index station_event_newest on station_event (station, received_at desc, id desc);
-create index station_event_reason on station_event (recorder) where kind = 'gap-reason';
 
 -- Who wore which recorder when. Clips are told apart by it; nobody's name is in them.
 create table recorder_wear (
