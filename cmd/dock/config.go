@@ -40,6 +40,9 @@ var systemFiles = []string{"Thumbs.db", "ehthumbs.db", "desktop.ini", ".DS_Store
 
 // Validate is called by kong.
 func (c *config) Validate() error {
+	if err := c.hubConfig.Validate(); err != nil {
+		return err
+	}
 	if len(c.Recorder) > 80 || !utf8.ValidString(c.Recorder) || strings.ContainsFunc(c.Recorder, unicode.IsControl) {
 		return fmt.Errorf("--recorder 应为 80 字节以内的文字")
 	}

@@ -25,7 +25,8 @@ type hub struct {
 	gate   *gate  // parts in flight
 	pace   *pace
 
-	receipts string // folder
+	receipts string       // folder
+	carried  atomic.Int64 // bytes that the store took
 }
 
 // agent docks one folder.

@@ -515,3 +515,19 @@ func TestPaceKeepsToTheSchedule(t *testing.T) {
 		}
 	}
 }
+
+// Both ways to run refuse what neither could work with: no part would ever be let onto the link.
+func TestSettingsAreChecked(t *testing.T) {
+	good := hubConfig{Spool: "x", Parallel: 4, Readers: 2, Patience: time.Minute, States: time.Minute}
+	if err := (&config{hubConfig: good}).Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for what, spoil := range map[string]func(*hubConfig){"parallel": func(c *hubConfig) { c.Parallel = 0 }, "readers": func(c *hubConfig) { c.Readers = 99 },
+		"server": func(c *hubConfig) { c.Server = "nowhere" }, "patience": func(c *hubConfig) { c.Patience = 1 }} {
+		bad := good
+		spoil(&bad)
+		if (&config{hubConfig: bad}).Validate() == nil || (&stationConfig{hubConfig: bad, Listen: "127.0.0.1:0"}).Validate() == nil {
+			t.Errorf("%s was taken", what)
+		}
+	}
+}

@@ -167,7 +167,7 @@ func (a *agent) sendParts(ctx context.Context, t *task, parts []part, bar meter)
 				return nil
 			}
 			if err == nil {
-				carried.Add(p.Size)
+				a.carried.Add(p.Size)
 				bar.add(int(p.Size))
 			}
 			return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"zhizheng/internal/version"
@@ -159,13 +158,11 @@ type rateMeter struct {
 	average float64 // bytes a second
 }
 
-var carried atomic.Int64 // bytes that the store took from this process
-
-// now updates the average and gives it.
-func (r *rateMeter) now() int64 {
+// now updates the average by what was carried until now, and gives it.
+func (r *rateMeter) now(sent int64) int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now, sent := time.Now(), carried.Load()
+	now := time.Now()
 	if !r.at.IsZero() {
 		if dt := now.Sub(r.at).Seconds(); dt > 0.2 {
 			const smooth = 0.2
@@ -192,7 +189,7 @@ type live struct {
 }
 
 func (p *post) live() live {
-	l := live{Slots: p.view(), Version: version.String(), Rate: p.rate.now()}
+	l := live{Slots: p.view(), Version: version.String(), Rate: p.rate.now(p.carried.Load())}
 	l.QueueFiles, l.QueueBytes = p.queue()
 	if free, _, err := freeSpace(p.spool.dir); err == nil {
 		l.SpoolFree = free
