@@ -17,13 +17,14 @@ import (
 
 // hub is what all agents of a station share: who it is, what it remembers, the way to the platform.
 type hub struct {
-	id     *identity
-	state  *state
-	client *client
-	trust  *trust
-	spool  *spool // nil for none
-	gate   *gate  // parts in flight
-	pace   *pace
+	id      *identity
+	state   *state
+	client  *client
+	trust   *trust
+	courier *courier
+	spool   *spool // nil for none
+	gate    *gate  // parts in flight
+	pace    *pace
 
 	receipts string       // folder
 	carried  atomic.Int64 // bytes that the store took
@@ -123,10 +124,14 @@ func openHub(c hubConfig) (_ *hub, err error) {
 	if h.trust, err = openTrust(h.client, filepath.Join(c.Identity, "state", "checkpoint")); err != nil {
 		return nil, err
 	}
+	h.courier = &courier{hub: h}
 	return h, os.MkdirAll(h.receipts, 0o700)
 }
 
 func (h *hub) close() {
+	if h.courier != nil {
+		h.courier.out.Wait() // all have given up: it ends
+	}
 	if h.client != nil {
 		h.client.http.CloseIdleConnections()
 	}
