@@ -192,7 +192,7 @@ func TestStationReportsHowADockingGoes(t *testing.T) {
 	b := stationAt(c)
 	officer := c.Officers[testcounty.Donghe][0]
 	live := map[string]any{"queue_files": 2, "queue_bytes": 900, "slots": []map[string]any{{"slot": 2, "state": "reading", "officer_id": officer, "files": 7, "fingerprints": 4, "missing": 3}}}
-	if a := b.JSON("PUT", "/api/v1/station/live", live); a.Status != http.StatusNoContent {
+	if a := b.JSON("PUT", "/api/v1/station/live", live); a.Status != http.StatusOK || !strings.Contains(string(a.Body), `"parallel":4`) {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
 	refusal(t, "an unknown state", b.JSON("PUT", "/api/v1/station/live", map[string]any{"slots": []map[string]any{{"slot": 2, "state": "dancing"}}}), http.StatusBadRequest)

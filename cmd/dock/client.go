@@ -182,16 +182,16 @@ func (c *client) call(ctx context.Context, method, path string, in, out any) err
 	})
 }
 
-// try sends a request once. What it is about is worth nothing later.
-func (c *client) try(ctx context.Context, method, path string, in any) error {
+// try sends a request once. What it is about is worth nothing later. out may be nil.
+func (c *client) try(ctx context.Context, method, path string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return err
 	}
-	_, err = c.once(ctx, method, path, body, false)
+	text, err := c.once(ctx, method, path, body, false)
 	var a *answerError
 	if errors.As(err, &a) && a.status == http.StatusUnauthorized { // the first answer told us the server's time
-		_, err = c.once(ctx, method, path, body, true)
+		text, err = c.once(ctx, method, path, body, true)
 	}
 	var away *awayError
 	if errors.As(err, &away) && c.trouble != nil && ctx.Err() == nil {
@@ -199,7 +199,13 @@ func (c *client) try(ctx context.Context, method, path string, in any) error {
 	} else if err == nil && c.trouble != nil {
 		c.trouble(nil)
 	}
-	return err
+	if err != nil || out == nil {
+		return err
+	}
+	if err := json.Unmarshal(text, out); err != nil {
+		return fmt.Errorf("服务器的回答无法理解：%w", err)
+	}
+	return nil
 }
 
 func (c *client) once(ctx context.Context, method, path string, body []byte, freshToken bool) ([]byte, error) {

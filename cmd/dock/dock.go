@@ -28,6 +28,7 @@ type hub struct {
 
 	receipts string       // folder
 	carried  atomic.Int64 // bytes that the store took
+	turns    atomic.Int64 // cards that began to be carried
 }
 
 // agent docks one folder.

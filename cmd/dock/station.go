@@ -129,6 +129,9 @@ type post struct {
 	filled []arrival // folders, as they were when last walked; of look alone
 	walked time.Time
 
+	liveNext   time.Time // no report before; of reportLive alone
+	liveMoving bool      // as the last report said
+
 	away atomic.Pointer[string] // why the platform can't be reached, nil while it can
 
 	mu       sync.Mutex

@@ -430,18 +430,20 @@ func TestSpoolReadsFromAnyByte(t *testing.T) {
 	}
 }
 
-func TestGateLetsUrgentOnesFirst(t *testing.T) {
+// Urgent ones first, then small files, then card by card and file by file. Places become fewer and more while parts are on their way.
+func TestGateKeepsTheOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(1)
 		must(t, g.enter(t.Context(), rank{}))
 		var order []int
-		for i, r := range []rank{{class: 30}, {class: 20}, {class: 40, urgent: true}} {
+		for i, r := range []rank{{class: 30}, {class: 20, card: 2}, {class: 40, urgent: true}, {class: 20, card: 1, file: 3}, {class: 20, card: 1, file: 2}} {
 			go func() {
 				if g.enter(t.Context(), r) == nil {
 					order = append(order, i)
 					g.leave()
 				}
 			}()
+			synctest.Wait()
 		}
 		gone, cancel := context.WithCancel(t.Context())
 		go func() { _ = g.enter(gone, rank{urgent: true}) }()
@@ -450,8 +452,35 @@ func TestGateLetsUrgentOnesFirst(t *testing.T) {
 		synctest.Wait()
 		g.leave()
 		synctest.Wait()
-		if !slices.Equal(order, []int{2, 1, 0}) || g.free != 1 {
-			t.Fatalf("%v, %d free", order, g.free)
+		if !slices.Equal(order, []int{2, 4, 3, 1, 0}) || g.inside != 0 {
+			t.Fatalf("%v, %d inside", order, g.inside)
+		}
+		g.resize(3)
+		inside := 0
+		for range 5 {
+			go func() {
+				if g.enter(t.Context(), rank{}) == nil {
+					inside++
+				}
+			}()
+		}
+		synctest.Wait()
+		if inside != 3 {
+			t.Fatalf("%d inside of 3", inside)
+		}
+		g.resize(1)
+		g.leave()
+		g.leave()
+		synctest.Wait()
+		if inside != 3 {
+			t.Fatalf("%d came in while one place was taken", inside-3)
+		}
+		g.resize(2)
+		synctest.Wait()
+		g.leave()
+		synctest.Wait()
+		if inside != 5 || g.inside != 2 {
+			t.Fatalf("%d came in, %d inside", inside, g.inside)
 		}
 	})
 }
