@@ -43,14 +43,17 @@ type parcel struct {
 // maxBatch is how many manifests go in one request. The platform takes 500; a narrow line that breaks loses less with fewer.
 const maxBatch = 200
 
-// fingerprints signs clips and has them logged, and gives the platform's answer to each. Their chain is the station's: manifests of several
+// fingerprints signs clips, says so, has them logged, and gives the platform's answer to each. Their chain is the station's: manifests of several
 // dockings may lie between each other. After a signingError nothing may go on.
-func (c *courier) fingerprints(ctx context.Context, clips []*clip) ([]manifestResult, error) {
+func (c *courier) fingerprints(ctx context.Context, clips []*clip, signed func()) ([]manifestResult, error) {
 	p := &parcel{ctx: ctx}
 	c.post(p, &c.manifests, func() (err error) {
 		p.entries, err = c.sign(clips)
 		return err
 	})
+	if p.entries != nil {
+		signed()
+	}
 	err := c.wait(p)
 	return p.answers, err
 }

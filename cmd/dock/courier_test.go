@@ -61,7 +61,7 @@ func TestSixteenDockingsShareRequests(t *testing.T) {
 	fingerprint := func(n int) {
 		all.Go(func() {
 			b := random(byte(n), 1000)
-			got, err := h.courier.fingerprints(t.Context(), []*clip{clipOf(b, fmt.Sprint(n, ".mp4"))})
+			got, err := h.courier.fingerprints(t.Context(), []*clip{clipOf(b, fmt.Sprint(n, ".mp4"))}, func() {})
 			if err != nil || len(got) != 1 || got[0].Status != "accepted" {
 				t.Errorf("%+v, %v", got, err)
 			}
@@ -123,7 +123,7 @@ func TestOneDockingsTroubleStaysItsOwn(t *testing.T) {
 	var all sync.WaitGroup
 	for i, name := range []string{"first.mp4", "odd.mp4", "good.mp4"} {
 		all.Go(func() {
-			_, err := h.courier.fingerprints(t.Context(), []*clip{clipOf(random(byte(i), 100), name)})
+			_, err := h.courier.fingerprints(t.Context(), []*clip{clipOf(random(byte(i), 100), name)}, func() {})
 			mu.Lock()
 			defer mu.Unlock()
 			fails[name] = err

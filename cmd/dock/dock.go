@@ -68,7 +68,8 @@ func (a *agent) letGo() {
 type audience interface {
 	phase(what string, total int64)
 	start(name string, size int64) meter
-	logged(t *task) // its fingerprint is in the log
+	kept(clips []*clip) // their manifests are signed, and what has a copy in the spool needs its card no more
+	logged(t *task)     // its fingerprint is in the log
 	ended(name string, r result) error
 	note(text string)
 }

@@ -305,9 +305,8 @@ func TestStationWithoutALink(t *testing.T) {
 		must(t, err)
 		return slices.ContainsFunc(names, func(e os.DirEntry) bool { return e.Name() == sum(clip) })
 	})
-	v := s.state()
-	if slot := v.Live.Slots[0]; slot.State != slotReading || !strings.Contains(slot.Note, "联网后自动入册") {
-		t.Fatalf("%+v", slot)
+	if v := s.until(serial, slotTakeable); !strings.Contains(v.Note, "联网后自动入册") || v.Fingerprints != 0 {
+		t.Fatalf("%+v", v)
 	}
 	kept, err := os.ReadFile(filepath.Join(c.Identity, "spool", sum(clip)))
 	must(t, err)
@@ -331,6 +330,34 @@ func TestStationWithoutALink(t *testing.T) {
 		must(t, err)
 		return len(left) == 1 // the lock
 	})
+}
+
+// What was sealed once and is no longer in the store stays on its recorder, whatever the rule for wiping says: it may be the last copy.
+func TestNothingIsWipedThatTheStoreNoLongerHas(t *testing.T) {
+	s := newScreen(t)
+	testenv.Eventually(t, 20*time.Second, func() bool { return len(s.state().Activities) == 5 })
+	clip := random(3, 1000)
+	left := func(status, state string) bool {
+		t.Helper()
+		if status != "" {
+			_, err := s.county.Pool.Exec(t.Context(), "update evidence set status = $1, damage = case when $1 = 'damaged' then 'missing' else '' end", status)
+			must(t, err)
+		}
+		s.docks(serial, map[string][]byte{clipName(1): clip})
+		if v := s.until(serial, state); v.Files != 1 {
+			t.Errorf("%q: %+v", status, v)
+		}
+		_, err := os.Stat(filepath.Join(s.ports, serial, clipName(1)))
+		must(t, os.RemoveAll(filepath.Join(s.ports, serial)))
+		testenv.Eventually(t, 20*time.Second, func() bool { return s.state().Live.Slots[0].State == slotEmpty })
+		return err == nil
+	}
+	if left("", slotWiped) || left("sealed", slotWiped) {
+		t.Error("an original whose bytes are in the store is still there")
+	}
+	if !left("damaged", slotFailed) || !left("deleted", slotWipeable) {
+		t.Error("an original whose bytes are no longer in the store was wiped")
+	}
 }
 
 func TestSixteenRecordersAtOnce(t *testing.T) {

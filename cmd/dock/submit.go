@@ -14,8 +14,9 @@ import (
 type task struct {
 	*clip
 	evidence string
-	first    bool // this manifest registered the record; else the bytes were known
-	sealed   bool // before we carried anything
+	first    bool   // this manifest registered the record; else the bytes were known
+	sealed   bool   // before we carried anything
+	status   string // of the record when its fingerprint came
 }
 
 // manifestResult is the server's answer to one manifest.
@@ -46,7 +47,7 @@ func (a *agent) submitAll(ctx context.Context, out *outbox) error {
 
 // submit has one batch signed and logged. What the server refuses gets its line here.
 func (a *agent) submit(ctx context.Context, clips []*clip) ([]*task, error) {
-	items, err := a.courier.fingerprints(ctx, clips)
+	items, err := a.courier.fingerprints(ctx, clips, func() { a.show.kept(clips) })
 	var broken *signingError
 	if errors.As(err, &broken) {
 		return nil, err
@@ -70,7 +71,7 @@ func (a *agent) submit(ctx context.Context, clips []*clip) ([]*task, error) {
 			continue
 		}
 		r := items[i]
-		t := &task{clip: c, evidence: r.EvidenceID, first: r.Status == "accepted", sealed: r.EvidenceStatus != "pending"}
+		t := &task{clip: c, evidence: r.EvidenceID, first: r.Status == "accepted", sealed: r.EvidenceStatus != "pending", status: r.EvidenceStatus}
 		a.show.logged(t)
 		tasks = append(tasks, t)
 	}

@@ -80,8 +80,9 @@ func (d *docking) view() slotView {
 		v.Note = d.warnings[0]
 	}
 	v.State = d.stateOf(v, kept)
-	if away := d.away.Load(); away != nil && v.State == slotReading && v.Fingerprints < v.Files && v.Read == v.Bytes {
-		v.Note = "网络中断：已全部读入暂存，联网后自动入册"
+	// Without a link all that the recorder is needed for is done once every file is read, copied and signed.
+	if v.State == slotReading && d.away.Load() != nil && v.Files > 0 && kept {
+		v.State, v.Note = slotTakeable, "网络中断：已全部读入暂存并签名，联网后自动入册"
 	}
 	return v
 }
