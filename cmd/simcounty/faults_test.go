@@ -207,9 +207,20 @@ func (d *disk) fill(t *testing.T, leave int64) {
 	f, err := os.OpenFile(d.ballast(), os.O_CREATE|os.O_WRONLY, 0o600)
 	must(t, err)
 	defer f.Close()
-	var st unix.Statfs_t
-	must(t, unix.Statfs(d.dir, &st))
-	must(t, unix.Fallocate(int(f.Fd()), 0, 0, max(int64(st.Bavail)*st.Bsize-leave, 1)))
+	for size := int64(0); ; {
+		var st unix.Statfs_t
+		must(t, unix.Statfs(d.dir, &st))
+		more := int64(st.Bavail)*st.Bsize - leave
+		if more <= 0 {
+			return
+		}
+		switch err := unix.Fallocate(int(f.Fd()), 0, size, more); {
+		case err == nil:
+			size += more
+		case !errors.Is(err, syscall.ENOSPC): // somebody else took some of it meanwhile
+			t.Fatal(err)
+		}
+	}
 }
 
 func (d *disk) free(t *testing.T) {
