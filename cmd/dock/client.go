@@ -82,6 +82,7 @@ type client struct {
 	progress atomic.Int64 // Unix nanoseconds of the last thing that went forward
 	skew     atomic.Int64 // nanoseconds the server's clock is ahead of ours
 	trouble  func(error)  // is told what it waits out, and nil when something went through; may be nil
+	waits    sync.Map     // of calls that are tried again: the answer that they wait out
 
 	mu    sync.Mutex
 	token string
@@ -283,9 +284,20 @@ func (e *awayError) Error() string {
 }
 func (e *awayError) Unwrap() error { return e.cause }
 
+// waitsOut is an answer that a call waits out at this moment, "" when all go through.
+func (c *client) waitsOut() (answer string) {
+	c.waits.Range(func(_, text any) bool {
+		answer = text.(string)
+		return false
+	})
+	return answer
+}
+
 // retry runs fn until it succeeds or fails for good, waiting longer each time, with jitter so that a county's stations don't come back
 // in step.
 func (c *client) retry(ctx context.Context, fn func(try int) error) error {
+	call := new(int)
+	defer c.waits.Delete(call)
 	for try := 0; ; try++ {
 		err := fn(try)
 		if c.trouble != nil && ctx.Err() == nil {
@@ -305,8 +317,13 @@ func (c *client) retry(ctx context.Context, fn func(try int) error) error {
 			return err
 		}
 		patience := c.patience
-		if a != nil && a.status == http.StatusInsufficientStorage {
+		if a != nil && a.status == http.StatusInsufficientStorage && patience < foreverPatient {
 			patience = min(patience, 15*time.Second) // nobody makes room within minutes
+		}
+		if a != nil && a.status >= http.StatusInternalServerError {
+			c.waits.Store(call, a.text)
+		} else {
+			c.waits.Delete(call)
 		}
 		if time.Since(time.Unix(0, c.progress.Load())) > patience {
 			return fmt.Errorf("%w；已等待 %s，再次运行会接着传", err, patience)

@@ -212,6 +212,9 @@ func (p *post) live() live {
 	p.mu.Lock()
 	l.Problem = p.problem
 	p.mu.Unlock()
+	if answer := p.client.waitsOut(); answer != "" {
+		l.Problem = "影像先存在本站，恢复后自动补传（" + answer + "）"
+	}
 	for i := range l.Slots { // the platform knows the names itself
 		l.Slots[i].Name = ""
 		l.Slots[i].Note = cut(l.Slots[i].Note, 200)
