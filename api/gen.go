@@ -2085,9 +2085,12 @@ type Township struct {
 // Upload defines model for Upload.
 type Upload struct {
 	EvidenceID string `json:"evidence_id"`
-	ID         string `json:"id"`
-	LeafIndex  *int64 `json:"leaf_index,omitempty"`
-	PartSize   int64  `json:"part_size"`
+
+	// ExpiresIn Seconds that the parts' addresses hold
+	ExpiresIn *int   `json:"expires_in,omitempty"`
+	ID        string `json:"id"`
+	LeafIndex *int64 `json:"leaf_index,omitempty"`
+	PartSize  int64  `json:"part_size"`
 
 	// Parts Only those still missing
 	Parts  []UploadPart `json:"parts"`

@@ -87,6 +87,9 @@ func uploadOf(u ingest.Upload) Upload {
 	for _, p := range u.Missing {
 		out.Parts = append(out.Parts, UploadPart{Number: p.Number, Size: p.Size, URL: p.URL, Headers: flat(p.Headers)})
 	}
+	if len(u.Missing) > 0 {
+		out.ExpiresIn = ptr(int(u.Life.Seconds()))
+	}
 	if u.State == ingest.UploadSealed {
 		out.LeafIndex = &u.LeafIndex
 	}

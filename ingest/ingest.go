@@ -39,7 +39,8 @@ type Options struct {
 	Message func(ctx context.Context, topic string, body []byte, came time.Time) (fresh bool, refused string, err error)
 	// AfterSeal enqueues the jobs that follow (media facts, holds) in the sealing transaction.
 	AfterSeal   func(ctx context.Context, tx *pg.Tx, rec evidence.Record) error
-	UploadParts int // that all stations together may have on their way; 0 is 64
+	AddressLife time.Duration // how long parts' addresses hold; 0 is 15 minutes
+	UploadParts int           // that all stations together may have on their way; 0 is 64
 	Now         func() time.Time
 	Logger      *slog.Logger
 	Series      []manifest.SeriesRule // how recorders number their files; nil is manifest.DefaultSeries
@@ -63,6 +64,9 @@ func New(o Options) *Service {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
+	}
+	if o.AddressLife == 0 {
+		o.AddressLife = 15 * time.Minute
 	}
 	if o.OpenLock == 0 {
 		o.OpenLock = 72 * time.Hour

@@ -20,7 +20,6 @@ import (
 )
 
 const (
-	urlLife   = 15 * time.Minute
 	retrySoon = 5 * time.Second
 	// maxURLs bounds one answer; the agent asks again when it has sent these.
 	maxURLs = 256
@@ -40,7 +39,8 @@ type Upload struct {
 	State      string
 	PartSize   int64
 	Missing    []MissingPart
-	LeafIndex  int64 // of the sealing, when sealed
+	Life       time.Duration // of their addresses
+	LeafIndex  int64         // of the sealing, when sealed
 }
 
 // MissingPart is a part to send and where: PUT to URL with exactly these headers and Size bytes.
@@ -143,7 +143,7 @@ func (s *Service) sealedUpload(ctx context.Context, rec evidence.Record) (Upload
 // describe compares what the store has with what there should be. The store is the truth: parts that it doesn't list, or lists with
 // another digest or size, are missing.
 func (s *Service) describe(ctx context.Context, row db.Upload, rec evidence.Record) (Upload, error) {
-	u := Upload{ID: row.ID, EvidenceID: rec.ID, State: UploadOpen, PartSize: rec.PartSize}
+	u := Upload{ID: row.ID, EvidenceID: rec.ID, State: UploadOpen, PartSize: rec.PartSize, Life: s.AddressLife}
 	if rec.Size == 0 {
 		u.State = UploadCompleted
 		return u, nil
@@ -178,7 +178,7 @@ func (s *Service) describe(ctx context.Context, row db.Upload, rec evidence.Reco
 	}
 	for _, n := range missing[:min(len(missing), maxURLs)] {
 		size := partLen(rec, n)
-		url, headers, err := s.Store.PresignPart(ctx, rec.ObjectKey, row.StoreID, int32(n), size, digest(row, n), urlLife)
+		url, headers, err := s.Store.PresignPart(ctx, rec.ObjectKey, row.StoreID, int32(n), size, digest(row, n), s.AddressLife)
 		if err != nil {
 			return Upload{}, fmt.Errorf("presign part: %w", err)
 		}

@@ -34,7 +34,7 @@ type parcel struct {
 	closing  bool   // of a state: the docking's last, which names
 	recorder string // whose card it was
 
-	answers []manifestResult
+	answers []manifestResult // the platform's, to each clip
 	err     error
 	done    chan struct{}
 	behind  func() // gives the line back to footage
@@ -43,19 +43,15 @@ type parcel struct {
 // maxBatch is how many manifests go in one request. The platform takes 500; a narrow line that breaks loses less with fewer.
 const maxBatch = 200
 
-// fingerprints signs clips, says so, has them logged, and gives the platform's answer to each. Their chain is the station's: manifests of several
-// dockings may lie between each other. After a signingError nothing may go on.
-func (c *courier) fingerprints(ctx context.Context, clips []*clip, signed func()) ([]manifestResult, error) {
+// fingerprints signs clips and wants them logged. They are signed when it returns. Their chain is the station's: manifests of several dockings may
+// lie between each other.
+func (c *courier) fingerprints(ctx context.Context, clips []*clip) *parcel {
 	p := &parcel{ctx: ctx}
 	c.post(p, &c.manifests, func() (err error) {
 		p.entries, err = c.sign(clips)
 		return err
 	})
-	if p.entries != nil {
-		signed()
-	}
-	err := c.wait(p)
-	return p.answers, err
+	return p
 }
 
 // stand wants a state of the chain signed and logged.
@@ -86,7 +82,7 @@ func (c *courier) post(p *parcel, queue *[]*parcel, sign func() error) {
 	}
 }
 
-// wait waits until a parcel has been brought, or its docking gives up.
+// wait waits until a parcel has been brought, or its docking gives up. After a signingError nothing may go on.
 func (c *courier) wait(p *parcel) error {
 	defer p.behind()
 	select {

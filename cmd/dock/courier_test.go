@@ -61,7 +61,9 @@ func TestSixteenDockingsShareRequests(t *testing.T) {
 	fingerprint := func(n int) {
 		all.Go(func() {
 			b := random(byte(n), 1000)
-			got, err := h.courier.fingerprints(t.Context(), []*clip{clipOf(b, fmt.Sprint(n, ".mp4"))}, func() {})
+			p := h.courier.fingerprints(t.Context(), []*clip{clipOf(b, fmt.Sprint(n, ".mp4"))})
+			err := h.courier.wait(p)
+			got := p.answers
 			if err != nil || len(got) != 1 || got[0].Status != "accepted" {
 				t.Errorf("%+v, %v", got, err)
 			}
@@ -123,7 +125,7 @@ func TestOneDockingsTroubleStaysItsOwn(t *testing.T) {
 	var all sync.WaitGroup
 	for i, name := range []string{"first.mp4", "odd.mp4", "good.mp4"} {
 		all.Go(func() {
-			_, err := h.courier.fingerprints(t.Context(), []*clip{clipOf(random(byte(i), 100), name)}, func() {})
+			err := h.courier.wait(h.courier.fingerprints(t.Context(), []*clip{clipOf(random(byte(i), 100), name)}))
 			mu.Lock()
 			defer mu.Unlock()
 			fails[name] = err

@@ -609,3 +609,61 @@ func TestNoRoomForTheStationsMemory(t *testing.T) {
 		t.Error("read a memory without end")
 	}
 }
+
+// statuses counts what the store and the platform answer.
+type statuses struct {
+	http.RoundTripper
+	mu    sync.Mutex
+	count map[int]int
+	asked int // for addresses
+}
+
+func (c *statuses) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := c.RoundTripper.RoundTrip(r)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		c.count[res.StatusCode]++
+	}
+	if strings.HasPrefix(r.URL.Path, "/api/v1/uploads") && !strings.HasSuffix(r.URL.Path, "/complete") {
+		c.asked++
+	}
+	return res, err
+}
+
+// On a slow line addresses end long before a card is through: the agent asks for new ones in time, and sends nothing to old ones, which the store would
+// refuse after the bytes have travelled.
+func TestAddressesThatGrowOld(t *testing.T) {
+	s := newSite(t)
+	s.ingest.AddressLife = 6 * time.Second
+	card := t.TempDir()
+	var want int64
+	for i := range 3 {
+		b := random(byte(i), 12*mib)
+		put(t, card, fmt.Sprint(i, ".mp4"), b)
+		want += int64(len(b))
+	}
+	c := hubConfig{Identity: s.identity, Server: s.url, Parallel: 2, Readers: 2, Patience: time.Minute, States: time.Minute, System: systemFiles,
+		schedule: []window{{from: 0, to: 24 * time.Hour, Kbit: 20_000}}} // fifteen seconds for all
+	h, err := openHub(c)
+	must(t, err)
+	defer h.close()
+	seen := &statuses{RoundTripper: h.client.http.Transport, count: map[int]int{}}
+	h.client.http.Transport = seen
+	cd, err := openCard(card, c.System)
+	must(t, err)
+	defer cd.root.Close()
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	must(t, err)
+	defer null.Close()
+	show := newDisplay(null, null, true)
+	defer show.stop()
+	a := &agent{hub: h, c: config{hubConfig: c}, card: cd, show: show, all: true}
+	must(t, a.run(t.Context()))
+	if !a.all || h.carried.Load() != want {
+		t.Errorf("all sealed: %v; %d bytes carried of %d", a.all, h.carried.Load(), want)
+	}
+	if seen.count[http.StatusForbidden] != 0 || seen.asked < 4 {
+		t.Errorf("answers %v, asked for addresses %d times", seen.count, seen.asked)
+	}
+}

@@ -2,8 +2,8 @@ package main
 
 import (
 	"cmp"
-	"container/heap"
 	"context"
+	"slices"
 	"sync"
 )
 
@@ -23,19 +23,16 @@ func (r rank) before(o rank) bool {
 	return cmp.Or(r.class-o.class, cmp.Compare(r.card, o.card), r.file-o.file) < 0
 }
 
-// gate lets a number of parts onto the link at once, and of those who wait the first by rank.
+// gate lets a number of those in who wait, the first by rank. Ranks are asked for when a place is given: what is urgent may change meanwhile.
 type gate struct {
 	mu      sync.Mutex
 	places  int
 	inside  int // more than places for a while, after they became fewer
-	came    uint64
-	waiting waiters
+	waiting []*waiter
 }
 
 type waiter struct {
-	rank rank
-	came uint64
-	at   int // in the heap
+	rank func() rank
 	in   chan struct{}
 }
 
@@ -56,16 +53,11 @@ func (g *gate) size() int {
 }
 
 // enter waits for a place; leave gives it back.
-func (g *gate) enter(ctx context.Context, r rank) error {
+func (g *gate) enter(ctx context.Context, r func() rank) error {
+	w := &waiter{rank: r, in: make(chan struct{})}
 	g.mu.Lock()
-	if g.inside < g.places && len(g.waiting) == 0 {
-		g.inside++
-		g.mu.Unlock()
-		return nil
-	}
-	g.came++
-	w := &waiter{rank: r, came: g.came, in: make(chan struct{})}
-	heap.Push(&g.waiting, w)
+	g.waiting = append(g.waiting, w)
+	g.fill()
 	g.mu.Unlock()
 	select {
 	case <-w.in:
@@ -74,8 +66,8 @@ func (g *gate) enter(ctx context.Context, r rank) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if w.at >= 0 {
-		heap.Remove(&g.waiting, w.at)
+	if i := slices.Index(g.waiting, w); i >= 0 {
+		g.waiting = slices.Delete(g.waiting, i, i+1)
 		return ctx.Err()
 	}
 	g.inside-- // the place came at the same moment
@@ -90,28 +82,17 @@ func (g *gate) leave() {
 	g.fill()
 }
 
-// fill lets in whom there is room for.
+// fill lets in whom there is room for; of equals the one who came first.
 func (g *gate) fill() {
 	for g.inside < g.places && len(g.waiting) > 0 {
+		first, best := 0, g.waiting[0].rank()
+		for i, w := range g.waiting[1:] {
+			if r := w.rank(); r.before(best) {
+				first, best = i+1, r
+			}
+		}
 		g.inside++
-		close(heap.Pop(&g.waiting).(*waiter).in)
+		close(g.waiting[first].in)
+		g.waiting = slices.Delete(g.waiting, first, first+1)
 	}
-}
-
-type waiters []*waiter
-
-func (w waiters) Len() int { return len(w) }
-func (w waiters) Less(i, j int) bool {
-	if w[i].rank != w[j].rank {
-		return w[i].rank.before(w[j].rank)
-	}
-	return w[i].came < w[j].came
-}
-func (w waiters) Swap(i, j int) { w[i], w[j] = w[j], w[i]; w[i].at, w[j].at = i, j }
-func (w *waiters) Push(x any)   { v := x.(*waiter); v.at = len(*w); *w = append(*w, v) }
-func (w *waiters) Pop() any {
-	old := *w
-	v := old[len(old)-1]
-	*w, v.at = old[:len(old)-1], -1
-	return v
 }

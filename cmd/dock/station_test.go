@@ -461,11 +461,11 @@ func TestSpoolReadsFromAnyByte(t *testing.T) {
 func TestGateKeepsTheOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(1)
-		must(t, g.enter(t.Context(), rank{}))
+		must(t, g.enter(t.Context(), func() rank { return rank{} }))
 		var order []int
 		for i, r := range []rank{{class: 30}, {class: 20, card: 2}, {class: 40, urgent: true}, {class: 20, card: 1, file: 3}, {class: 20, card: 1, file: 2}} {
 			go func() {
-				if g.enter(t.Context(), r) == nil {
+				if g.enter(t.Context(), func() rank { return r }) == nil {
 					order = append(order, i)
 					g.leave()
 				}
@@ -473,7 +473,7 @@ func TestGateKeepsTheOrder(t *testing.T) {
 			synctest.Wait()
 		}
 		gone, cancel := context.WithCancel(t.Context())
-		go func() { _ = g.enter(gone, rank{urgent: true}) }()
+		go func() { _ = g.enter(gone, func() rank { return rank{urgent: true} }) }()
 		synctest.Wait()
 		cancel()
 		synctest.Wait()
@@ -486,7 +486,7 @@ func TestGateKeepsTheOrder(t *testing.T) {
 		inside := 0
 		for range 5 {
 			go func() {
-				if g.enter(t.Context(), rank{}) == nil {
+				if g.enter(t.Context(), func() rank { return rank{} }) == nil {
 					inside++
 				}
 			}()

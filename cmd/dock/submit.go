@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"zhizheng/ingest/manifest"
 )
 
@@ -28,26 +30,40 @@ type manifestResult struct {
 	Code           string `json:"code"`
 }
 
+// submitAll signs what is read as it comes, link or not, and gathers the answers.
 func (a *agent) submitAll(ctx context.Context, out *outbox) error {
+	var all []*[]*task
+	g, gctx := errgroup.WithContext(ctx)
 	for {
-		batch, err := out.take(maxBatch)
+		clips, err := out.take(maxBatch)
 		if errors.Is(err, io.EOF) {
-			return nil
+			break
 		}
-		if err := ctx.Err(); err != nil {
+		if gctx.Err() != nil {
+			break // one that waits says why
+		}
+		p := a.courier.fingerprints(gctx, clips)
+		if len(p.entries) > 0 {
+			a.show.kept(clips)
+		}
+		tasks := new([]*task)
+		all = append(all, tasks)
+		g.Go(func() (err error) {
+			*tasks, err = a.answered(gctx, p, clips)
 			return err
-		}
-		tasks, err := a.submit(ctx, batch)
-		if err != nil {
-			return err
-		}
-		out.tasks = append(out.tasks, tasks...)
+		})
 	}
+	err := g.Wait()
+	for _, tasks := range all {
+		out.tasks = append(out.tasks, *tasks...)
+	}
+	return errors.Join(err, ctx.Err())
 }
 
-// submit has one batch signed and logged. What the server refuses gets its line here.
-func (a *agent) submit(ctx context.Context, clips []*clip) ([]*task, error) {
-	items, err := a.courier.fingerprints(ctx, clips, func() { a.show.kept(clips) })
+// answered waits until clips are logged. What the server refuses gets its line here.
+func (a *agent) answered(ctx context.Context, p *parcel, clips []*clip) ([]*task, error) {
+	err := a.courier.wait(p)
+	items := p.answers
 	var broken *signingError
 	if errors.As(err, &broken) {
 		return nil, err

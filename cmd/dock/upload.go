@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,6 +12,9 @@ import (
 	"io"
 	"math/bits"
 	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -23,6 +27,14 @@ type upload struct {
 	ID     string `json:"id"`
 	Status string `json:"status"` // open, completed (all bytes are there), sealed
 	Parts  []part `json:"parts"`
+	Life   int    `json:"expires_in"` // of the parts' addresses, seconds
+
+	asked time.Time
+}
+
+// stale says that the addresses are about to end. A part that is sent to an old one may travel whole before the store refuses it.
+func (u *upload) stale() bool {
+	return time.Since(u.asked) > time.Duration(cmp.Or(u.Life, 900))*time.Second*4/5
 }
 
 type part struct {
@@ -89,6 +101,9 @@ func (a *agent) carry(ctx context.Context, group []*task, turn rank) error {
 }
 
 func (a *agent) carryOne(ctx context.Context, t *task, turn rank, bar meter) error {
+	order := func() rank { return a.rank(t, turn) }
+	var leave func() // the place at the gate
+	defer func() { leave() }()
 	digests := make([]string, len(t.parts))
 	for i, d := range t.parts {
 		digests[i] = hex.EncodeToString(d)
@@ -97,7 +112,12 @@ func (a *agent) carryOne(ctx context.Context, t *task, turn rank, bar meter) err
 	var u upload
 	refused := 0
 	for ask := true; ; {
+		// Addresses grow old: they are asked for when it is the file's turn.
 		var err error
+		if leave, err = a.enter(ctx, order); err != nil {
+			return err
+		}
+		asked := time.Now()
 		if ask || u.ID == "" {
 			err = a.client.call(ctx, http.MethodPost, "/api/v1/uploads", begin, &u)
 			ask = false
@@ -106,37 +126,41 @@ func (a *agent) carryOne(ctx context.Context, t *task, turn rank, bar meter) err
 			u = upload{}
 			err = a.client.call(ctx, http.MethodGet, "/api/v1/uploads/"+id, nil, &u)
 		}
+		u.asked = asked
 		var answer *answerError
 		switch {
 		case errors.As(err, &answer) && answer.status == http.StatusNotFound && refused < maxRefused:
 			refused, ask = refused+1, true // the server has forgotten the upload (it was restored): begin again
+			leave()
 			continue
 		case err != nil:
 			return err
 		case u.Status == "sealed":
 			return nil
-		case u.Status == "completed" || len(u.Parts) == 0:
-			err := a.client.call(ctx, http.MethodPost, "/api/v1/uploads/"+u.ID+"/complete", nil, nil)
-			if err == nil {
-				return nil
-			}
-			if !errors.As(err, &answer) || answer.status != http.StatusConflict || refused >= maxRefused {
+		case u.Status != "completed" && len(u.Parts) > 0:
+			all, soft, err := a.sendParts(ctx, t, &u, leave, order, bar)
+			if err != nil {
 				return err
 			}
-			refused++ // parts are missing after all: look again
-			continue
+			if soft != nil {
+				if refused++; refused > maxRefused {
+					return soft
+				}
+				continue
+			}
+			if refused = 0; !all {
+				continue
+			}
 		}
-		soft, err := a.sendParts(ctx, t, turn, u.Parts, bar)
-		if err != nil {
+		leave() // the line isn't needed any more
+		err = a.client.call(ctx, http.MethodPost, "/api/v1/uploads/"+u.ID+"/complete", nil, nil)
+		if err == nil {
+			return nil
+		}
+		if !errors.As(err, &answer) || answer.status != http.StatusConflict || refused >= maxRefused {
 			return err
 		}
-		if soft != nil {
-			if refused++; refused > maxRefused {
-				return soft
-			}
-		} else {
-			refused = 0
-		}
+		refused++ // parts are missing after all, or there were more than an answer holds: look again
 	}
 }
 
@@ -151,32 +175,61 @@ type refusal struct{ text string }
 
 func (r *refusal) Error() string { return r.text }
 
-// sendParts sends parts side by side, in any order. soft is a refusal after which it is worth asking the server again.
-func (a *agent) sendParts(ctx context.Context, t *task, turn rank, parts []part, bar meter) (soft, err error) {
+// enter waits for a place on the line. leave gives it back, once.
+func (a *agent) enter(ctx context.Context, order func() rank) (leave func(), err error) {
+	leave = func() {}
+	if err = a.pace.open(ctx); err == nil {
+		if err = a.gate.enter(ctx, order); err == nil {
+			leave = sync.OnceFunc(a.gate.leave)
+		}
+	}
+	a.client.forward() // waiting for one's turn is no standstill
+	return leave, err
+}
+
+// sendParts sends parts side by side, in any order, as long as their addresses hold; the first from the place that leave gives back. all says
+// whether there was time for all of them. soft is a refusal after which it is worth asking the server again.
+func (a *agent) sendParts(ctx context.Context, t *task, u *upload, leave func(), order func() rank, bar meter) (all bool, soft, err error) {
 	g, gctx := errgroup.WithContext(ctx)
-	refusals := make([]error, len(parts))
-	for i, p := range parts {
-		if a.pace.open(gctx) != nil || a.gate.enter(gctx, a.rank(t, turn)) != nil {
+	refusals := make([]error, len(u.Parts))
+	var late atomic.Bool
+	for i, p := range u.Parts {
+		place := leave
+		if i > 0 {
+			var err error
+			if place, err = a.enter(gctx, order); err != nil {
+				break
+			}
+		}
+		if u.stale() {
+			place()
+			late.Store(true)
 			break
 		}
-		a.client.forward() // waiting for one's turn is no standstill
 		g.Go(func() error {
-			defer a.gate.leave()
-			err := a.client.retry(gctx, func(int) error { return a.sendPart(gctx, t, p) })
+			defer place()
+			err := a.client.retry(gctx, func(try int) error {
+				if try > 0 && u.stale() {
+					late.Store(true)
+					return nil
+				}
+				if err := a.sendPart(gctx, t, p); err != nil {
+					return err
+				}
+				a.carried.Add(p.Size)
+				bar.add(int(p.Size))
+				return nil
+			})
 			var r *refusal
 			if errors.As(err, &r) {
 				refusals[i] = r
 				return nil
 			}
-			if err == nil {
-				a.carried.Add(p.Size)
-				bar.add(int(p.Size))
-			}
 			return err
 		})
 	}
 	err = g.Wait()
-	return errors.Join(refusals...), err
+	return !late.Load(), errors.Join(refusals...), err
 }
 
 // sendPart puts one part to its presigned address, straight from the file: no part is ever held in memory.

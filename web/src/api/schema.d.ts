@@ -1622,6 +1622,8 @@ export interface components {
             part_size: number;
             /** @description Only those still missing */
             parts: components["schemas"]["UploadPart"][];
+            /** @description Seconds that the parts' addresses hold */
+            expires_in?: number;
             /** Format: int64 */
             leaf_index?: number;
         };
