@@ -17,6 +17,7 @@ import (
 
 	"zhizheng/evidence"
 	"zhizheng/evidence/evlog"
+	"zhizheng/ingest/internal/db"
 	"zhizheng/ingest/manifest"
 	"zhizheng/internal/blob"
 	"zhizheng/internal/pg"
@@ -47,8 +48,9 @@ type Options struct {
 // Service takes what stations send.
 type Service struct {
 	Options
-	locks keyedLocks
-	alone chan struct{} // bounds the connections that alone holds
+	locks  keyedLocks
+	sealed *pg.Bulk[db.SealedUpload]
+	alone  chan struct{} // bounds the connections that alone holds
 
 	seen     sync.Map // checkpoints that were noted, by hash
 	inferred inferredCount
@@ -68,5 +70,5 @@ func New(o Options) *Service {
 	if o.Series == nil {
 		o.Series = manifest.DefaultSeries()
 	}
-	return &Service{Options: o, alone: make(chan struct{}, 8)}
+	return &Service{Options: o, alone: make(chan struct{}, 8), sealed: pg.NewBulk(3, "mark upload sealed", db.QueueUploadsSealed)}
 }
