@@ -17,6 +17,7 @@ import (
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"zhizheng/devices/internal/db"
 	"zhizheng/internal/pg"
@@ -364,7 +365,7 @@ func (l *Listener) options(x line, clean bool) *mqtt.ClientOptions {
 	o := mqtt.NewClientOptions().AddBroker(l.broker.Scheme + "://" + l.broker.Host).SetProtocolVersion(4).SetClientID(x.client).
 		SetCleanSession(clean).SetAutoAckDisabled(true).SetOrderMatters(true).SetAutoReconnect(false).
 		SetKeepAlive(30 * time.Second).SetPingTimeout(patience).SetConnectTimeout(patience).SetWriteTimeout(patience).
-		SetCustomOpenConnectionFn(l.dial)
+		SetCustomOpenConnectionFn(l.dial).SetStore(noStore{})
 	if l.broker.User != nil {
 		o.SetUsername(l.broker.User.Username())
 		if p, ok := l.broker.User.Password(); ok {
@@ -374,7 +375,8 @@ func (l *Listener) options(x line, clean bool) *mqtt.ClientOptions {
 	return o
 }
 
-// dial reads through a buffer: the library reads a message in four pieces, each a system call.
+// dial puts buffers around the connection: the library reads a message in four pieces and writes each acknowledgement alone, every one a
+// system call, and with TLS a record.
 func (l *Listener) dial(u *url.URL, _ mqtt.ClientOptions) (net.Conn, error) {
 	d := &net.Dialer{Timeout: patience}
 	var c net.Conn
@@ -387,12 +389,90 @@ func (l *Listener) dial(u *url.URL, _ mqtt.ClientOptions) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &bufferedConn{c, bufio.NewReaderSize(c, 16<<10)}, nil
+	return newBufferedConn(c), nil
 }
 
+// bufferedConn gathers what is written in a moment.
 type bufferedConn struct {
 	net.Conn
 	r *bufio.Reader
+
+	mu      sync.Mutex
+	idle    sync.Cond // nothing is being written
+	out     []byte
+	writing bool
+	err     error // of a write; what comes after it goes nowhere
+}
+
+const (
+	outBuffer = 64 << 10
+	gather    = 500 * time.Microsecond // the acknowledgements of a batch come within it
+)
+
+func newBufferedConn(c net.Conn) *bufferedConn {
+	b := &bufferedConn{Conn: c, r: bufio.NewReaderSize(c, 16<<10)}
+	b.idle.L = &b.mu
+	return b
 }
 
 func (c *bufferedConn) Read(p []byte) (int, error) { return c.r.Read(p) }
+
+// Write fails with the error of an earlier write.
+func (c *bufferedConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.err == nil && c.writing && len(c.out) > outBuffer {
+		c.idle.Wait()
+	}
+	if c.err != nil {
+		return 0, c.err
+	}
+	c.out = append(c.out, p...)
+	if !c.writing {
+		c.writing = true
+		go c.flush()
+	}
+	return len(p), nil
+}
+
+func (c *bufferedConn) flush() {
+	var spare []byte
+	time.Sleep(gather)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.err == nil && len(c.out) > 0 {
+		b := c.out
+		c.out = spare[:0]
+		c.mu.Unlock()
+		_, err := c.Conn.Write(b)
+		spare = b
+		c.mu.Lock()
+		c.err = err
+		c.idle.Broadcast()
+	}
+	c.writing = false
+	c.idle.Broadcast()
+}
+
+// Close waits a moment for what is being written, goodbye and last acknowledgements among it.
+func (c *bufferedConn) Close() error {
+	late := time.AfterFunc(2*time.Second, func() { _ = c.Conn.Close() }) // ends a write that hangs
+	defer late.Stop()
+	c.mu.Lock()
+	for c.writing {
+		c.idle.Wait()
+	}
+	c.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// noStore keeps nothing for the next connection, which has a client of its own: the broker sends again what was not acknowledged.
+type noStore struct{}
+
+func (noStore) Open()                             {}
+func (noStore) Put(string, packets.ControlPacket) {}
+func (noStore) Get(string) packets.ControlPacket  { return nil }
+func (noStore) All() []string                     { return nil }
+func (noStore) Del(string)                        {}
+func (noStore) Close()                            {}
+func (noStore) Reset()                            {}

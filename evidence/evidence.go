@@ -111,6 +111,7 @@ type Keeper struct {
 	known   *pg.Lookup[Fingerprint, bool]
 	records *pg.Bulk[db.RegisterParams]
 	events  *pg.Bulk[db.CustodyRow]
+	seals   *pg.Bulk[db.SealRow]
 }
 
 // NewKeeper needs the pool, the log and the store that holds the bytes.
@@ -121,6 +122,7 @@ func NewKeeper(pool *pgxpool.Pool, log *evlog.Log, store *blob.Store, now func()
 	k := &Keeper{Policy: DefaultPolicy(), pool: pool, log: log, store: store, now: now,
 		records: pg.NewBulk(1, "register evidence", db.QueueEvidence),
 		events:  pg.NewBulk(2, "write custody event", db.QueueCustody),
+		seals:   pg.NewBulk(1, "seal evidence", db.QueueSeal),
 	}
 	k.known = pg.NewLookup(k.findKnown)
 	return k
@@ -207,10 +209,10 @@ func objectKey(township string, at time.Time, id string) string {
 	return "evidence/" + township + "/" + at.Format("2006/01") + "/" + id
 }
 
-// Seal marks a record sealed and logs it, in the caller's transaction. A record that is sealed already stays as it is.
+// Seal marks a record sealed and logs it, in the caller's transaction, which sees it sealed only when it commits. A record that is sealed
+// already stays as it is.
 func (k *Keeper) Seal(ctx context.Context, tx *pg.Tx, eid ID, s Sealed) error {
-	q := db.New(tx)
-	row, err := q.Lock(ctx, string(eid))
+	row, err := db.New(tx).Lock(ctx, string(eid))
 	if errors.Is(err, pgx.ErrNoRows) {
 		return fault.NotFound("没有这条证据记录：%s", eid)
 	}
@@ -223,9 +225,7 @@ func (k *Keeper) Seal(ctx context.Context, tx *pg.Tx, eid ID, s Sealed) error {
 	at, until := s.At.UTC(), s.RetainUntil.UTC()
 	// What a case links before it arrives is kept longer than its first lock: SettleRetention extends that.
 	retain := later(until, k.until(Category(row.Category), row.Permanent, at))
-	if _, err := q.Seal(ctx, db.SealParams{ID: string(eid), VersionID: s.VersionID, Checked: s.Check, SealedAt: &at, LockedUntil: &until, RetainUntil: &retain}); err != nil {
-		return fmt.Errorf("seal evidence: %w", err)
-	}
+	k.seals.Add(tx, db.SealRow{ID: string(eid), VersionID: s.VersionID, Checked: s.Check, SealedAt: at, LockedUntil: until, RetainUntil: retain})
 	key := SealKey(eid)
 	if err := k.log.Append(tx, chain.Entry{Key: key, Kind: chain.KindSealed, Subject: Subject(eid), Time: at, Payload: chain.SealedPayload{
 		EvidenceID: string(eid), SHA256: row.Sha256, Size: row.Size, Composite: row.Composite, Parts: s.Parts, ObjectKey: row.ObjectKey,

@@ -17,6 +17,7 @@ import (
 
 	"zhizheng/evidence"
 	"zhizheng/evidence/evlog"
+	"zhizheng/ingest/internal/db"
 	"zhizheng/ingest/manifest"
 	"zhizheng/internal/blob"
 	"zhizheng/internal/pg"
@@ -49,8 +50,9 @@ type Options struct {
 // Service takes what stations send.
 type Service struct {
 	Options
-	locks keyedLocks
-	alone chan struct{} // bounds the connections that alone holds
+	locks  keyedLocks
+	sealed *pg.Bulk[db.SealedUpload]
+	alone  chan struct{} // bounds the connections that alone holds
 
 	shares   shareTable
 	seen     sync.Map // checkpoints that were noted, by hash
@@ -74,5 +76,5 @@ func New(o Options) *Service {
 	if o.Series == nil {
 		o.Series = manifest.DefaultSeries()
 	}
-	return &Service{Options: o, alone: make(chan struct{}, 8)}
+	return &Service{Options: o, alone: make(chan struct{}, 8), sealed: pg.NewBulk(3, "mark upload sealed", db.QueueUploadsSealed)}
 }

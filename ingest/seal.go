@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/jackc/pgx/v5"
+
 	"zhizheng/evidence"
 	"zhizheng/ingest/internal/db"
 	"zhizheng/internal/blob"
@@ -19,12 +21,16 @@ import (
 // crash after the store's completion and before our commit, and the next call finds the object by HEAD; crash after the commit, and it
 // finds the record sealed.
 func (s *Service) CompleteUpload(ctx context.Context, st Station, uploadID string) (Upload, error) {
-	row, rec, err := s.upload(ctx, uploadID)
-	if err != nil {
-		return Upload{}, err
+	row, err := db.New(s.Pool).Upload(ctx, uploadID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Upload{}, fault.NotFound("没有这个上传")
 	}
-	defer s.locks.lock(string(rec.ID))()
-	err = s.exclusively(ctx, rec.ID, func() error {
+	if err != nil {
+		return Upload{}, fmt.Errorf("look up upload: %w", err)
+	}
+	defer s.locks.lock(row.EvidenceID)()
+	var rec evidence.Record
+	err = s.exclusively(ctx, evidence.ID(row.EvidenceID), func() error {
 		if row, rec, err = s.upload(ctx, uploadID); err != nil || rec.Status != evidence.StatusPending {
 			return err // whoever held the lock may have sealed it
 		}
@@ -36,7 +42,11 @@ func (s *Service) CompleteUpload(ctx context.Context, st Station, uploadID strin
 	if err != nil {
 		return Upload{}, err
 	}
-	return s.sealedUpload(ctx, rec)
+	leaf, err := s.Log.ByKey(ctx, evidence.SealKey(rec.ID))
+	if err != nil {
+		return Upload{}, fmt.Errorf("find sealing leaf: %w", err)
+	}
+	return Upload{ID: row.ID, EvidenceID: rec.ID, State: UploadSealed, PartSize: rec.PartSize, LeafIndex: leaf.Seq}, nil
 }
 
 // seal is the end: what HEAD says, then record, custody event, leaf and the jobs that follow, in one transaction.
@@ -49,9 +59,7 @@ func (s *Service) seal(ctx context.Context, row db.Upload, rec evidence.Record) 
 		if err := s.Evidence.Seal(ctx, tx, rec.ID, sealed); err != nil {
 			return err
 		}
-		if err := db.New(tx).UploadSealed(ctx, db.UploadSealedParams{ID: row.ID, UpdatedAt: sealed.At}); err != nil {
-			return fmt.Errorf("mark upload sealed: %w", err)
-		}
+		s.sealed.Add(tx, db.SealedUpload{ID: row.ID, At: sealed.At})
 		if s.AfterSeal == nil {
 			return nil
 		}

@@ -86,7 +86,7 @@ func StartBroker(ctx context.Context, o BrokerOptions) (*Broker, error) {
 	}
 	caps := mqtt.NewDefaultServerCapabilities()
 	caps.MaximumClients = int64(o.MaxClients)
-	caps.MaximumClientWritesPending = 128 // a channel of that many is made for each connection
+	caps.MaximumClientWritesPending = 64 // a channel of that many is made for each connection
 	caps.MaximumPacketSize = maxPacket
 	caps.ReceiveMaximum = 128
 	caps.MaximumInflight = 256
@@ -95,7 +95,8 @@ func StartBroker(ctx context.Context, o BrokerOptions) (*Broker, error) {
 	caps.SharedSubAvailable = 0
 	b := &Broker{
 		server: mqtt.New(&mqtt.Options{Capabilities: caps, SysTopicResendInterval: 60, InlineClient: true,
-			Logger: slog.New(errorsOnly{o.Log.Handler()})}), // its warnings print whole packets
+			ClientNetReadBufferSize: 512,                                     // of each connection; what is longer is read past it
+			Logger:                  slog.New(errorsOnly{o.Log.Handler()})}), // its warnings print whole packets
 		listener: &guardedListener{Listener: tcp, open: map[net.Conn]struct{}{}, most: o.MaxClients + o.MaxClients/10 + 16, patience: o.ConnectTime},
 		ca:       authority.File,
 		stopping: make(chan struct{}),

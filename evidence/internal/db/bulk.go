@@ -56,3 +56,21 @@ func QueueKnown(b *pgx.Batch, sha256 []byte, size int64, there func()) {
 		return err
 	})
 }
+
+// SealRow is a record's sealing on its way.
+type SealRow struct {
+	ID, VersionID, Checked             string
+	SealedAt, LockedUntil, RetainUntil time.Time
+}
+
+// QueueSeal queues sealing the records by one statement.
+func QueueSeal(b *pgx.Batch, rows []SealRow) *pgx.QueuedQuery {
+	n := len(rows)
+	ids, versions, checks := make([]string, n), make([]string, n), make([]string, n)
+	ats, locked, retain := make([]time.Time, n), make([]time.Time, n), make([]time.Time, n)
+	for i, r := range rows {
+		ids[i], versions[i], checks[i] = r.ID, r.VersionID, r.Checked
+		ats[i], locked[i], retain[i] = r.SealedAt, r.LockedUntil, r.RetainUntil
+	}
+	return b.Queue(seal, ids, versions, checks, ats, locked, retain)
+}

@@ -32,9 +32,12 @@ select * from evidence where id = $1 for update;
 select * from evidence
 where id = any (sqlc.arg('ids')::text[]) and (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('townships')::text[]));
 
--- name: Seal :execrows
-update evidence set status = 'sealed', version_id = $2, checked = $3, sealed_at = $4, locked_until = $5, retain_until = $6
-where id = $1 and status = 'pending';
+-- name: Seal :exec
+-- as many records as share the commit, see bulk.go; they are locked and seen to be pending
+update evidence e set status = 'sealed', version_id = i.version, checked = i.checked, sealed_at = i.at, locked_until = i.locked, retain_until = i.retain
+from (select unnest(sqlc.arg(ids)::text[]) as id, unnest(sqlc.arg(version_ids)::text[]) as version, unnest(sqlc.arg(checks)::text[]) as checked,
+  unnest(sqlc.arg(sealed_ats)::timestamptz[]) as at, unnest(sqlc.arg(locked_untils)::timestamptz[]) as locked, unnest(sqlc.arg(retain_untils)::timestamptz[]) as retain) i
+where e.id = i.id;
 
 -- name: List :many
 select * from evidence

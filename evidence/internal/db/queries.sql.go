@@ -1665,33 +1665,33 @@ func (q *Queries) SaveTimeline(ctx context.Context, arg SaveTimelineParams) erro
 	return err
 }
 
-const seal = `-- name: Seal :execrows
-update evidence set status = 'sealed', version_id = $2, checked = $3, sealed_at = $4, locked_until = $5, retain_until = $6
-where id = $1 and status = 'pending'
+const seal = `-- name: Seal :exec
+update evidence e set status = 'sealed', version_id = i.version, checked = i.checked, sealed_at = i.at, locked_until = i.locked, retain_until = i.retain
+from (select unnest($1::text[]) as id, unnest($2::text[]) as version, unnest($3::text[]) as checked,
+  unnest($4::timestamptz[]) as at, unnest($5::timestamptz[]) as locked, unnest($6::timestamptz[]) as retain) i
+where e.id = i.id
 `
 
 type SealParams struct {
-	ID          string
-	VersionID   string
-	Checked     string
-	SealedAt    *time.Time
-	LockedUntil *time.Time
-	RetainUntil *time.Time
+	Ids          []string
+	VersionIds   []string
+	Checks       []string
+	SealedAts    []time.Time
+	LockedUntils []time.Time
+	RetainUntils []time.Time
 }
 
-func (q *Queries) Seal(ctx context.Context, arg SealParams) (int64, error) {
-	result, err := q.db.Exec(ctx, seal,
-		arg.ID,
-		arg.VersionID,
-		arg.Checked,
-		arg.SealedAt,
-		arg.LockedUntil,
-		arg.RetainUntil,
+// as many records as share the commit, see bulk.go; they are locked and seen to be pending
+func (q *Queries) Seal(ctx context.Context, arg SealParams) error {
+	_, err := q.db.Exec(ctx, seal,
+		arg.Ids,
+		arg.VersionIds,
+		arg.Checks,
+		arg.SealedAts,
+		arg.LockedUntils,
+		arg.RetainUntils,
 	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	return err
 }
 
 const seenSince = `-- name: SeenSince :one

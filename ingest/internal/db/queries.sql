@@ -39,8 +39,10 @@ select * from upload where evidence_id = $1;
 -- the store has dropped its upload: another one takes its place, unless somebody was faster
 update upload set store_id = sqlc.arg('fresh'), updated_at = sqlc.arg('at') where id = sqlc.arg('id') and store_id = sqlc.arg('stale') and state = 'open';
 
--- name: UploadSealed :exec
-update upload set state = 'sealed', updated_at = $2 where id = $1;
+-- name: UploadsSealed :exec
+-- as many as share the commit, see bulk.go
+update upload u set state = 'sealed', updated_at = i.at from (select unnest(sqlc.arg(ids)::text[]) as id, unnest(sqlc.arg(ats)::timestamptz[]) as at) i
+where u.id = i.id;
 
 -- name: AddDeadLetter :exec
 insert into dead_letter (id, at, source, origin, reason, raw) values ($1, $2, $3, $4, $5, $6);

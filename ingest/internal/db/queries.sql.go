@@ -1741,17 +1741,19 @@ func (q *Queries) UploadOf(ctx context.Context, evidenceID string) (Upload, erro
 	return i, err
 }
 
-const uploadSealed = `-- name: UploadSealed :exec
-update upload set state = 'sealed', updated_at = $2 where id = $1
+const uploadsSealed = `-- name: UploadsSealed :exec
+update upload u set state = 'sealed', updated_at = i.at from (select unnest($1::text[]) as id, unnest($2::timestamptz[]) as at) i
+where u.id = i.id
 `
 
-type UploadSealedParams struct {
-	ID        string
-	UpdatedAt time.Time
+type UploadsSealedParams struct {
+	Ids []string
+	Ats []time.Time
 }
 
-func (q *Queries) UploadSealed(ctx context.Context, arg UploadSealedParams) error {
-	_, err := q.db.Exec(ctx, uploadSealed, arg.ID, arg.UpdatedAt)
+// as many as share the commit, see bulk.go
+func (q *Queries) UploadsSealed(ctx context.Context, arg UploadsSealedParams) error {
+	_, err := q.db.Exec(ctx, uploadsSealed, arg.Ids, arg.Ats)
 	return err
 }
 

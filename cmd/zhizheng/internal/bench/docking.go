@@ -268,8 +268,10 @@ func (s *server) plain(ctx context.Context, card string) (c cost, err error) {
 func cpuOf(p *os.ProcessState) float64 { return (p.UserTime() + p.SystemTime()).Seconds() }
 
 // cpu is what the platform's own process has used, the embedded store included, in seconds.
-func (s *server) cpu() (float64, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
+func (s *server) cpu() (float64, error) { return cpuOfProcess(s.cmd.Process.Pid) }
+
+func cpuOfProcess(pid int) (float64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}

@@ -19,15 +19,31 @@ import (
 	"zhizheng/internal/link"
 )
 
-// dockingFigures are those of one card on a fast line, and of a station's evening on a slow one.
+// dockingFigures are those of one card on a fast line, of a station's evening on a slow one, of an agent that is killed, of a station full of large
+// cards, and of sealing.
 func dockingFigures(ctx context.Context, only string) error {
-	if only == "" || only == "card" {
-		if err := withServer(ctx, func(s *server, dir string) error { return docking(ctx, s, dir) }); err != nil {
-			return err
+	for _, part := range []struct {
+		name string
+		run  func(context.Context) error
+	}{
+		{"card", func(ctx context.Context) error {
+			return withServer(ctx, func(s *server, dir string) error { return docking(ctx, s, dir) })
+		}},
+		{"line", func(ctx context.Context) error {
+			return withServer(ctx, func(s *server, dir string) error { return overLine(ctx, s, dir) }, "--s3-public-endpoint", "http://"+lineStore)
+		}},
+		{"powercut", powerCut},
+		{"memory", func(ctx context.Context) error {
+			return withServer(ctx, func(s *server, dir string) error { return agentMemory(ctx, s, dir) })
+		}},
+		{"seal", sealing},
+	} {
+		if only != "" && only != part.name {
+			continue
 		}
-	}
-	if only == "" || only == "line" {
-		return withServer(ctx, func(s *server, dir string) error { return overLine(ctx, s, dir) }, "--s3-public-endpoint", "http://"+lineStore)
+		if err := part.run(ctx); err != nil {
+			return fmt.Errorf("docking, %s: %w", part.name, err)
+		}
 	}
 	return nil
 }

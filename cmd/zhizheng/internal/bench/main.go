@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -35,12 +36,24 @@ func run(ctx context.Context, args []string) error {
 	if len(args) > 0 && args[0] == "log-writers" { // a server's share of appending, told what to do on its standard input
 		return logWriterProcess(ctx, args[1:])
 	}
+	if len(args) > 1 && args[0] == "message-listener" { // consumers, each a process of its own for the same reason
+		return messageListener(ctx, args[1])
+	}
+	if len(args) > 2 && args[0] == "message-inserter" {
+		return messageInserter(ctx, args[1], args[2])
+	}
+	if len(args) > 2 && args[0] == "message-broker" {
+		return messageBroker(ctx, args[1], args[2])
+	}
+	if len(args) > 1 && args[0] == "bare-store" {
+		return bareStore(ctx, args[1])
+	}
 	if len(args) > 1 && args[0] == "media-facts" {
 		return mediaFacts(ctx, args[1])
 	}
 	only := ""
 	if len(args) > 0 {
-		only = args[0] // "docking", "audit", "media", "log", or a part of one: "docking:line", "log:append"
+		only = args[0] // "docking", "audit", "media", "messages", "log", or a part of one: "docking:line", "log:append"
 	}
 	part, of, _ := strings.Cut(only, ":")
 	fmt.Println(machine())
@@ -60,6 +73,11 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 	}
+	if part == "" || part == "messages" {
+		if err := messageFigures(ctx, of); err != nil {
+			return err
+		}
+	}
 	if part == "" || part == "log" {
 		return logFigures(ctx, of)
 	}
@@ -76,6 +94,15 @@ func figure(name string, value float64, unit, target string) {
 		}
 	}
 	fmt.Printf("%s\t%.3g\t%s\t%s\t%s\n", name, value, unit, target, result)
+}
+
+// killed is nil for the end of a process that we killed.
+func killed(err error) error {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return nil
+	}
+	return err
 }
 
 func machine() string {
