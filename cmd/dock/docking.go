@@ -277,10 +277,15 @@ func (d *docking) logged(t *task) {
 	defer d.mu.Unlock()
 	d.loggedAt = time.Now()
 	f := d.byName[t.name]
-	if f == nil {
+	if f == nil { // a copy in the spool: its card is long gone
+		d.tellKept(t)
 		return
 	}
 	f.Status, f.Evidence, f.SHA256 = logged, t.evidence, t.sha()
+	if f.label.kind == "" && d.activity.kind == "" { // nobody said anything this time
+		d.tellKept(t)
+		return
+	}
 	d.tellOf(f)
 }
 
@@ -322,6 +327,9 @@ func (d *docking) tellOf(f *file) {
 			return
 		}
 		f.told = label
+	}
+	if err := d.labels.forget(keptAs(d.recorder, f.where.name, f.Size)); err != nil {
+		d.log.Error("label not crossed out", "err", err)
 	}
 }
 

@@ -427,7 +427,7 @@ func (d *docking) label(a act) error {
 		for _, f := range d.files {
 			d.tellOf(f)
 		}
-		return nil
+		return d.keepLabels(d.files...)
 	}
 	f, err := d.fileAt(a.File)
 	if err != nil {
@@ -435,7 +435,7 @@ func (d *docking) label(a act) error {
 	}
 	f.Activity, f.label = a.Activity, said
 	d.tellOf(f)
-	return nil
+	return d.keepLabels(f)
 }
 
 func (d *docking) fileAt(i int) (*file, error) {

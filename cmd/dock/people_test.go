@@ -118,34 +118,42 @@ func TestClipsAreLabelledWithTheDaysActivities(t *testing.T) {
 		t.Errorf("shown: %+v", w.Mine[0])
 	}
 	s.stop()
-	must(t, os.RemoveAll(filepath.Join(s.ports, serial)))
 	_, err := c.Cases.CancelActivity(ctx, others, 1, "大雨") // what was said of it at the station stays said
 	must(t, err)
 
-	// Words that were said of clips nobody had a record of are lost with the power; so they are said again.
+	// The power went before the platform had a record of any of them; what was said is not said again.
 	s.begin()
-	s.docks(serial, map[string][]byte{clipName(1): random(1, 50_000), clipName(2): random(2, 50_000), clipName(3): random(3, 50_000)})
-	s.until(serial, slotWipeable)
-	v = s.touches(act{Do: "card", Number: s.card(0)})
-	slot := v.Mine[0].Slot
-	s.touches(act{Do: "label", Slot: slot, File: -1, Activity: patrol})
-	s.touches(act{Do: "label", Slot: slot, File: place(3), Activity: patrol})
-	s.touches(act{Do: "label", Slot: slot, File: place(3), Activity: "service"})
 	records := map[string]evidence.Record{}
-	testenv.Eventually(t, 20*time.Second, func() bool {
+	read := func() map[string]evidence.Record {
 		p, err := c.Keeper.List(t.Context(), evidence.Scope{}, evidence.Filter{}, "", 100)
 		must(t, err)
 		for _, r := range p.Items {
 			records[r.FileName] = r
 		}
-		return records[clipName(3)].Activity == "service"
+		return records
+	}
+	testenv.Eventually(t, time.Minute, func() bool {
+		read()
+		return records[clipName(1)].Activity != "" && records[clipName(2)].Activity != "" && records[clipName(3)].Activity != ""
 	})
 	if one := records[clipName(1)]; one.Activity != "patrol" || one.ActivityID != patrol {
 		t.Errorf("%+v", one)
 	}
-	if three := records[clipName(3)]; three.ActivityID != "" {
+	if two := records[clipName(2)]; two.Activity != "publicity" || two.ActivityID != others {
+		t.Errorf("%+v", two)
+	}
+	if three := records[clipName(3)]; three.Activity != "service" || three.ActivityID != "" {
 		t.Errorf("%+v", three)
 	}
+	if b, err := os.ReadFile(filepath.Join(c.Identity, "state", "labels.json")); err != nil || string(b) != "{}" {
+		t.Errorf("still kept: %s %v", b, err)
+	}
+
+	// Another word replaces it.
+	s.until(serial, slotWipeable)
+	v = s.touches(act{Do: "card", Number: s.card(0)})
+	s.touches(act{Do: "label", Slot: v.Mine[0].Slot, File: place(2), Activity: patrol})
+	testenv.Eventually(t, 20*time.Second, func() bool { return read()[clipName(2)].ActivityID == patrol })
 	counts, err := c.Keeper.CountByActivity(t.Context(), []string{patrol, others})
 	must(t, err)
 	if counts[patrol] != 2 || counts[others] != 0 {
@@ -153,3 +161,27 @@ func TestClipsAreLabelledWithTheDaysActivities(t *testing.T) {
 	}
 }
 
+// A word about a clip that the platform has no record of outlives the power and the card: it comes with the copy in the spool.
+func TestWordsComeWithTheSpool(t *testing.T) {
+	c := testcounty.New(t)
+	s := onScreen(t, c)
+	testenv.Eventually(t, 20*time.Second, func() bool { return len(s.state().Activities) == 7 })
+	s.stop()
+	s.begin(func(cfg *stationConfig) { cfg.Server = "http://127.0.0.1:1" })
+	clip := random(9, 50_000)
+	s.docks(serial, map[string][]byte{clipName(1): clip})
+	testenv.Eventually(t, 20*time.Second, func() bool {
+		_, err := os.Stat(filepath.Join(c.Identity, "spool", sum(clip)))
+		return err == nil && s.state().Away != ""
+	})
+	s.touches(act{Do: "card", Number: s.card(0)})
+	s.touches(act{Do: "label", Slot: 1, File: -1, Activity: "inspection"})
+	s.stop()
+	must(t, os.RemoveAll(filepath.Join(s.ports, serial)))
+	s.begin()
+	testenv.Eventually(t, time.Minute, func() bool {
+		p, err := c.Keeper.List(t.Context(), evidence.Scope{}, evidence.Filter{}, "", 10)
+		must(t, err)
+		return len(p.Items) == 1 && p.Items[0].Activity == "inspection"
+	})
+}
