@@ -44,7 +44,7 @@ const texts: Record<string, string> = {
   "采集站还没有报告工位": "The station has not reported its slots", "采集站程序以“station”方式运行后，这里显示每个工位。": "Once the station's program runs as \"station\", each slot is shown here.",
   "{{n}} 号工位": "Slot {{n}}", "指纹已入册 {{time}}": "Logged {{time}}", "未全部入册": "Not all logged", "未封存 {{n}}": "{{n}} not sealed", "站上发生的事": "What happened here",
   "还没有：插入、领用、归还、标注、清除都会记在这里。": "Nothing yet: docking, taking, returning, labels and wipes are kept here.", "佩戴人": "Worn by", "按采集站的领用记录": "by the station's record",
-  "执法活动": "Activity", "记录仪原件": "Original on the recorder", "核对回执后已清除 {{time}}": "Removed after its receipt was verified, {{time}}",
+  "执法活动": "Activities", "执法活动_one": "Activity", "记录仪原件": "Original on the recorder", "核对回执后已清除 {{time}}": "Removed after its receipt was verified, {{time}}",
   "{{name}} 的采集站 PIN": "{{name}}'s PIN for docking stations", "只显示这一次，请当面告知本人；原来的 PIN 已作废。": "Shown this once: tell the officer in person. The old PIN has ended.",
   "采集站 PIN": "Station PIN", "为 {{name}} 新发 PIN": "New PIN for {{name}}", "新发": "New",
   // failures, lists, small parts

@@ -59,7 +59,7 @@ export function ActivityList() {
   const mayPlan = may("case:write") && day >= today();
   const columns: Column<Activity>[] = [
     { key: "hours", title: t("时间"), width: "128px", cell: (a) => <span className="nowrap">{hoursOf(a)}</span> },
-    { key: "title", title: t("执法活动"), width: "minmax(220px,2fr)", cell: (a) => <><Link to="/activities/$id" params={{ id: a.id }} className="cut" style={{ display: "block", color: "inherit", fontWeight: 600 }} title={a.title}>{a.title}</Link><div className="sub cut">{[t(activityWords[a.kind]), a.place].filter(Boolean).join(" · ")}</div></> },
+    { key: "title", title: t("执法活动", { context: "one" }), width: "minmax(220px,2fr)", cell: (a) => <><Link to="/activities/$id" params={{ id: a.id }} className="cut" style={{ display: "block", color: "inherit", fontWeight: 600 }} title={a.title}>{a.title}</Link><div className="sub cut">{[t(activityWords[a.kind]), a.place].filter(Boolean).join(" · ")}</div></> },
     { key: "state", title: t("状态"), width: "96px", cell: (a) => <ActivityState a={a} now={now} /> },
     { key: "township", title: t("乡镇"), width: "80px", cell: (a) => a.township_name },
     { key: "officers", title: t("人员"), width: "minmax(150px,1fr)", cell: (a) => { const who = a.officers.map((o) => o.name).join("、"); return <div className="cut" title={who}>{who}</div>; } },
@@ -86,7 +86,7 @@ export function ActivityList() {
       {q.isPending ? <div className="body"><Skeleton active paragraph={{ rows: 8 }} /></div> : !q.error && (
         <VirtualTable label={t("执法活动")} rows={rows} columns={columns} rowKey={(a) => a.id} rowHeight={52} minWidth={920} total={q.hasNextPage ? (total !== undefined ? total + 1 : -1) : rows.length + 1} onEnd={more}
           rowClass={(a) => (a.cancelled_at ? "quiet" : "")} onOpen={(a) => void navigate({ to: "/activities/$id", params: { id: a.id } })}
-          empty={<Empty icon={<ScheduleOutlined />} title={t("这一天没有安排执法活动")}><p>{t("安排之后，采集站的按钮会先列出当天的活动，归还记录仪时一点，影像就归到这项活动。")}</p>{mayPlan && <Button style={{ marginTop: 12 }} icon={<PlusOutlined />} onClick={() => setAsking(true)}>{t("安排活动")}</Button>}</Empty>} />
+          empty={<Empty icon={<ScheduleOutlined />} title={t("这一天没有安排执法活动")}><p>{t("安排之后，采集站的按钮会先列出当天的活动，归还记录仪时一点，影像就归到这项活动。")}</p>{mayPlan && <Button style={{ marginTop: 12 }} onClick={() => setAsking(true)}>{t("安排活动")}</Button>}</Empty>} />
       )}
       {asking && <ActivityForm township={s.township} day={day} onClose={() => setAsking(false)} onDone={(a) => void navigate({ to: "/activities/$id", params: { id: a.id } })} />}
     </>

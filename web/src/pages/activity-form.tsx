@@ -68,8 +68,10 @@ export function ActivityForm({ a, township: wanted, day, onClose, onDone }: { a?
         <Form.Item name="title" label={t("名称")} extra={t("会显示在采集站的按钮上，请不要写当事人姓名。")} rules={[{ required: true, whitespace: true, min: 2, max: 60, message: t("2 到 60 字") }]}><Input maxLength={60} placeholder={t("例：集市占道经营检查")} /></Form.Item>
         <div className="row wrap" style={{ alignItems: "flex-start" }}>
           <Form.Item name="day" label={t("日期")} style={{ width: 160 }} rules={[{ required: true, message: t("请选择日期") }]}><DatePicker allowClear={false} style={{ width: "100%" }} disabledDate={(d) => d.format("YYYY-MM-DD") < today()} /></Form.Item>
+          <div className="row" style={{ alignItems: "flex-start" }}>
           <Form.Item name="from" label={t("开始（可不填）")} style={{ width: 130 }} dependencies={["to"]} rules={[({ getFieldValue }) => ({ validator: (_, v) => (!v && getFieldValue("to") ? Promise.reject(new Error(t("起止须同时填写"))) : Promise.resolve()) })]}><TimePicker format="HH:mm" minuteStep={5} needConfirm={false} style={{ width: "100%" }} /></Form.Item>
           <Form.Item name="to" label={t("结束")} style={{ width: 130 }} dependencies={["from"]} rules={[({ getFieldValue }) => ({ validator: (_, v) => (!v && getFieldValue("from") ? Promise.reject(new Error(t("起止须同时填写"))) : Promise.resolve()) })]}><TimePicker format="HH:mm" minuteStep={5} needConfirm={false} style={{ width: "100%" }} /></Form.Item>
+          </div>
         </div>
         <Form.Item name="place" label={t("地点")}><Input maxLength={200} /></Form.Item>
         <Form.Item name="officers" label={t("执法人员")} extra={two.has(kind) ? t("检查、调查须有两名以上证件当日有效的执法人员（R02）。") : undefined} rules={[{ required: true, type: "array", min: 1, message: t("请选择执法人员") }]}>

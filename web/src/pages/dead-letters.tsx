@@ -140,7 +140,7 @@ function Again({ job, onClose }: { job: Job; onClose: () => void }) {
       <p className="sub">{t("按先后逐条重新检查；每条的结果都记在报文上，原文仍保留。")}</p>
       <div role="status" aria-live="polite" style={{ margin: "12px 0" }}>
         {(run.isPending || done > 0) && <>
-          <Progress percent={finished ? 100 : Math.min(99, Math.floor((done / Math.max(1, total)) * 100))} status={finished ? "success" : run.isPending ? "active" : "normal"} aria-label={t("处理进度")} />
+          <Progress percent={finished ? 100 : Math.min(99, Math.floor((done / Math.max(1, total)) * 100))} status={finished && !tally.refused ? "success" : run.isPending ? "active" : "normal"} aria-label={t("处理进度")} />
           <dl className="facts"><dt>{t("已收下")}</dt><dd>{count(tally.accepted)}</dd><dt>{t("内容已另行收到")}</dt><dd>{count(tally.known)}</dd><dt>{t("仍被拒收")}</dt><dd>{count(tally.refused)}</dd>{tally.passed > 0 && <><dt>{t("跳过（此前已收下，或不能重做）")}</dt><dd>{count(tally.passed)}</dd></>}</dl>
         </>}
         {finished && <p style={{ marginTop: 8 }}>{t("完成：处理了 {{n}} 条。", { n: count(done) })}</p>}

@@ -194,7 +194,7 @@ function Events({ id }: { id: string }) {
           <tbody>{rows.map((e) => (
             <tr key={e.id}>
               <td className="nowrap">{dateTime(e.at)}</td><td>{t(eventWords[e.kind] ?? e.kind)}</td><td>{e.officer_name ?? <span className="dim">—</span>}</td><td className="mono">{e.recorder ?? "—"}</td>
-              <td>{[e.data.slot ? t("{{n}} 号工位", { n: e.data.slot }) : "", isKind(e.data.activity) ? t(activityWords[e.data.activity]) : (e.data.activity ?? ""), e.data.last ? `${e.data.first}–${e.data.last}` : "", e.data.reason ?? ""].filter(Boolean).join(" · ")}{e.data.activity_id && may("case:read") && <> · <Link to="/activities/$id" params={{ id: e.data.activity_id }}>{t("执法活动")}</Link></>}</td>
+              <td>{[e.data.slot ? t("{{n}} 号工位", { n: e.data.slot }) : "", isKind(e.data.activity) ? t(activityWords[e.data.activity]) : (e.data.activity ?? ""), e.data.last ? `${e.data.first}–${e.data.last}` : "", e.data.reason ?? ""].filter(Boolean).join(" · ")}{e.data.activity_id && may("case:read") && <> · <Link to="/activities/$id" params={{ id: e.data.activity_id }}>{t("执法活动", { context: "one" })}</Link></>}</td>
               <td>{e.evidence_id ? <Link to="/evidence/$id" params={{ id: e.evidence_id }}>{t("查看")}</Link> : <span className="dim">—</span>}</td>
               <td>{e.leaf_index !== undefined ? <LeafLink index={e.leaf_index} short /> : <span className="dim">—</span>}</td>
             </tr>

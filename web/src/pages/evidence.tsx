@@ -90,15 +90,15 @@ export function EvidenceList() {
       </PageHead>
       <div className="filters">
         <TownshipFilter value={s.township} onChange={(township) => set({ township })} />
-        <Select aria-label={t("状态")} placeholder={t("状态：全部")} allowClear style={{ width: 130 }} value={s.status} onChange={(status?: EvidenceSearch["status"]) => set({ status })}
+        <Select aria-label={t("状态")} placeholder={t("状态：全部")} allowClear style={{ width: 120 }} value={s.status} onChange={(status?: EvidenceSearch["status"]) => set({ status })}
           options={[{ value: "pending", label: t("影像待传") }, { value: "sealed", label: t("已封存") }, { value: "damaged", label: t("校验不符") }, { value: "deleted", label: t("已销毁") }]} />
-        <Select aria-label={t("判定")} placeholder={t("判定：全部")} allowClear style={{ width: 130 }} value={s.verdict} onChange={(verdict?: string) => set({ verdict })}
+        <Select aria-label={t("判定")} placeholder={t("判定：全部")} allowClear style={{ width: 120 }} value={s.verdict} onChange={(verdict?: string) => set({ verdict })}
           options={[["ok", "完好"], ["truncated", "截断"], ["damaged", "损坏"], ["not-media", "非影像"], ["empty", "空文件"], ["sidecar", "附属文件"]].map(([value, l]) => ({ value, label: t(l ?? "") }))} />
-        <DatePicker.RangePicker aria-label={t("录制日期")} allowEmpty={[true, true]} placeholder={[t("录制起"), t("录制止")]} style={{ width: 240 }} value={[s.from ? dayjs(s.from) : null, s.to ? dayjs(s.to) : null]}
+        <DatePicker.RangePicker aria-label={t("录制日期")} allowEmpty={[true, true]} placeholder={[t("录制起"), t("录制止")]} style={{ width: 224 }} value={[s.from ? dayjs(s.from) : null, s.to ? dayjs(s.to) : null]}
           onChange={(v) => set({ from: v?.[0]?.format("YYYY-MM-DD"), to: v?.[1]?.format("YYYY-MM-DD") })} />
-        <TextFilter value={s.recorder} onChange={useCallback((recorder?: string) => set({ recorder }), [set])} placeholder={t("记录仪编号")} width={150} />
-        <TextFilter value={s.q} onChange={useCallback((text?: string) => set({ q: text }), [set])} placeholder={t("文件名、编号")} />
-        <Select aria-label={t("执法活动")} placeholder={t("活动：全部")} allowClear style={{ width: 130 }} value={s.activity} onChange={(activity?: ActivityKind) => set({ activity })}
+        <TextFilter value={s.recorder} onChange={useCallback((recorder?: string) => set({ recorder }), [set])} placeholder={t("记录仪编号")} width={140} />
+        <TextFilter value={s.q} onChange={useCallback((text?: string) => set({ q: text }), [set])} placeholder={t("文件名、编号")} width={170} />
+        <Select aria-label={t("执法活动")} placeholder={t("活动：全部")} allowClear style={{ width: 120 }} value={s.activity} onChange={(activity?: ActivityKind) => set({ activity })}
           options={Object.entries(activityWords).map(([value, l]) => ({ value, label: t(l) }))} />
         {s.activity_id && <ActivityChip id={s.activity_id} onClose={() => set({ activity_id: undefined })} />}
         <Checkbox checked={!!s.late} onChange={(ev) => set({ late: ev.target.checked || undefined })}>{t("只看迟传")}</Checkbox>
