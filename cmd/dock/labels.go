@@ -1,14 +1,135 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"os"
+	"slices"
 	"sync"
+	"time"
 )
+
+// What a clip may be labelled with, in which order, and what was said of clips that the platform has no record of yet.
+
+// planned is an activity that the township entered.
+type planned struct {
+	ID       string    `json:"id"`
+	Kind     string    `json:"kind"` // a word's id
+	Title    string    `json:"title"`
+	Place    string    `json:"place"`
+	Day      string    `json:"day"` // 2006-01-02, at +08:00
+	Starts   time.Time `json:"starts"`
+	Ends     time.Time `json:"ends"`
+	AllDay   bool      `json:"all_day"`
+	Officers []string  `json:"officers"`
+}
+
+// covers says whether it was going on, or was to be on that day.
+func (p planned) covers(at time.Time) bool {
+	return p.Day == at.In(county).Format(time.DateOnly) || !at.Before(p.Starts) && at.Before(p.Ends)
+}
+
+// off is how far a time lies outside its hours: 0 within them, and for one that has none.
+func (p planned) off(at time.Time) time.Duration {
+	switch {
+	case at.IsZero() || p.AllDay:
+		return 0
+	case at.Before(p.Starts):
+		return p.Starts.Sub(at)
+	case at.After(p.Ends):
+		return at.Sub(p.Ends)
+	}
+	return 0
+}
+
+// preset puts into order what an officer may label a clip with: the activities of a day, the officer's own first, then by how near their
+// hours are to when it was recorded (zero: to none); the words; activities of other days. It gives places in choices.
+func (s self) preset(officer string, day, at time.Time) []int {
+	var near, far []int
+	for i, p := range s.Planned {
+		if p.covers(day) {
+			near = append(near, i)
+		} else {
+			far = append(far, i)
+		}
+	}
+	others := func(p planned) int {
+		if slices.Contains(p.Officers, officer) {
+			return 0
+		}
+		return 1
+	}
+	for _, places := range [][]int{near, far} {
+		slices.SortStableFunc(places, func(i, j int) int {
+			a, b := s.Planned[i], s.Planned[j]
+			return cmp.Or(cmp.Compare(others(a), others(b)), cmp.Compare(a.off(at), b.off(at)), a.Starts.Compare(b.Starts), cmp.Compare(a.ID, b.ID))
+		})
+	}
+	out := []int{}
+	for _, i := range near {
+		out = append(out, len(s.Activities)+i)
+	}
+	for i := range s.Activities {
+		out = append(out, i)
+	}
+	for _, i := range far {
+		out = append(out, len(s.Activities)+i)
+	}
+	return out
+}
+
+// label is what a choice says of a clip: a word's id and, if it is a planned activity, that one's.
+type label struct {
+	kind, activity string
+}
+
+// id is what was chosen.
+func (l label) id() string {
+	if l.activity != "" {
+		return l.activity
+	}
+	return l.kind
+}
+
+// label finds what an id of preset stands for.
+func (s self) label(id string) (label, bool) {
+	for _, p := range s.Planned {
+		if p.ID == id {
+			return label{p.Kind, p.ID}, true
+		}
+	}
+	return label{kind: id}, slices.ContainsFunc(s.Activities, func(w labelView) bool { return w.ID == id })
+}
+
+// choice is a button: a word, or a planned activity with its kind, day, hours and place.
+type choice struct {
+	labelView
+	More string `json:"more,omitempty"`
+}
+
+func (s self) choices() []choice {
+	out := []choice{}
+	names := map[string]string{}
+	for _, w := range s.Activities {
+		out = append(out, choice{labelView: w})
+		names[w.ID] = w.Name
+	}
+	for _, p := range s.Planned {
+		more := names[p.Kind] + " " + p.Starts.In(county).Format("01-02")
+		if !p.AllDay {
+			more += " " + p.Starts.In(county).Format("15:04") + "–" + p.Ends.In(county).Format("15:04")
+		}
+		if p.Place != "" {
+			more += " · " + p.Place
+		}
+		out = append(out, choice{labelView{p.ID, p.Title}, more})
+	}
+	return out
+}
 
 // labelBook keeps what officers said of clips that the platform has no record of yet: the link may be away, and the power go, before it has.
 // A word leaves the book once it is in the diary. Crash between the two: it is said twice, which changes nothing.

@@ -81,32 +81,6 @@ type stateView struct {
 	Free       []string    `json:"free,omitempty"` // recorders of the township, for claiming a card
 }
 
-// choice is a button: a word, or a planned activity with its kind, day, hours and place.
-type choice struct {
-	labelView
-	More string `json:"more,omitempty"`
-}
-
-func (s self) choices() []choice {
-	out := []choice{}
-	names := map[string]string{}
-	for _, w := range s.Activities {
-		out = append(out, choice{labelView: w})
-		names[w.ID] = w.Name
-	}
-	for _, p := range s.Planned {
-		more := names[p.Kind] + " " + p.Day[5:]
-		if !p.AllDay {
-			more += " " + p.Starts.In(county).Format("15:04") + "–" + p.Ends.In(county).Format("15:04")
-		}
-		if p.Place != "" {
-			more += " · " + p.Place
-		}
-		out = append(out, choice{labelView{p.ID, p.Title}, more})
-	}
-	return out
-}
-
 type labelView struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`

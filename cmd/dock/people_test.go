@@ -64,6 +64,9 @@ func TestChoicesOfAClip(t *testing.T) {
 	if _, ok := st.label("sleeping"); ok {
 		t.Error("a word of nobody")
 	}
+	if empty := (self{}).preset("li", at(2, 9), at(2, 9)); empty == nil || len(empty) != 0 {
+		t.Errorf("of a station that has heard nothing: %v", empty)
+	}
 	for i, want := range map[int]string{0: "", 2: "巡查 03-01 22:00–02:00", 6: "巡查 03-02"} {
 		if got := st.choices()[i].More; got != want {
 			t.Errorf("%d: %q, want %q", i, got, want)

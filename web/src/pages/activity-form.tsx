@@ -55,14 +55,14 @@ export function ActivityForm({ a, township: wanted, day, onClose, onDone }: { a?
   if (a?.case && !options.some((o) => o.value === a.case?.id)) options.unshift({ value: a.case.id, label: `${a.case.number} ${a.case.title}` });
   return (
     <Modal open width={640} title={a ? t("修改执法活动") : t("安排执法活动")} footer={null} onCancel={onClose} destroyOnHidden>
-      {[towns, officers, cases].map((q, i) => q.error && <div key={i} style={{ marginBottom: 16 }}><ProblemView error={q.error} retry={() => void q.refetch()} /></div>)}
+      {[towns, officers, cases].map((q, i) => q.error && <div key={i} style={{ marginBottom: 16 }}><ProblemView level={2} error={q.error} retry={() => void q.refetch()} /></div>)}
       <Form form={form} layout="vertical" initialValues={first} onFinish={(v) => send.mutate(v)} scrollToFirstError>
         <div className="row wrap" style={{ alignItems: "flex-start" }}>
           <Form.Item name="township" label={t("乡镇")} className="grow" style={{ minWidth: 160 }} rules={[{ required: true, message: t("请选择乡镇") }]}>
             <Select showSearch={{ optionFilterProp: "label" }} disabled={!!a} loading={towns.isPending} placeholder={t("先选乡镇")} options={towns.data?.map((x) => ({ value: x.code, label: x.name }))} onChange={() => form.setFieldsValue({ officers: [], case_id: undefined })} />
           </Form.Item>
           <Form.Item name="kind" label={t("类型")} className="grow" style={{ minWidth: 160 }} rules={[{ required: true, message: t("请选择类型") }]}>
-            <Select placeholder={t("请选择类型")} options={Object.entries(activityWords).map(([value, l]) => ({ value, label: t(l) }))} />
+            <Select showSearch={{ optionFilterProp: "label" }} placeholder={t("请选择类型")} options={Object.entries(activityWords).map(([value, l]) => ({ value, label: t(l) }))} />
           </Form.Item>
         </div>
         <Form.Item name="title" label={t("名称")} extra={t("会显示在采集站的按钮上，请不要写当事人姓名。")} rules={[{ required: true, whitespace: true, min: 2, max: 60, message: t("2 到 60 字") }]}><Input maxLength={60} placeholder={t("例：集市占道经营检查")} /></Form.Item>
@@ -79,7 +79,7 @@ export function ActivityForm({ a, township: wanted, day, onClose, onDone }: { a?
             options={officers.data?.map((o) => ({ value: o.id, label: `${o.name} ${o.certificate}${o.certified ? "" : ` · ${t("证件无效")}`}` }))} />
         </Form.Item>
         <Form.Item name="case_id" label={t("案件（可不填）")}><Select allowClear showSearch={{ optionFilterProp: "label" }} disabled={!township} loading={cases.isFetching} placeholder={t("在办案件")} options={options} /></Form.Item>
-        {send.error && <div style={{ marginBottom: 16 }}><ProblemView error={send.error} /></div>}
+        {send.error && <div style={{ marginBottom: 16 }}><ProblemView level={2} error={send.error} /></div>}
         <div className="row" style={{ justifyContent: "flex-end" }}><Button onClick={onClose}>{t("取消")}</Button><Button type="primary" htmlType="submit" loading={send.isPending}>{a ? t("保存") : t("安排")}</Button></div>
       </Form>
     </Modal>

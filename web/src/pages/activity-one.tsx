@@ -84,7 +84,7 @@ function Change({ c }: { c: Schemas["ActivityChange"] }) {
   return (
     <li><span className="dot" aria-hidden>·</span>
       <div><b>{t(whats[c.what])}{c.reason ? `：${c.reason}` : ""}</b>
-        {c.fields.map((f) => <div key={f.field}>{t(fields[f.field])} <span className="dim">{value(f.field, f.before)}</span> → {value(f.field, f.after)}</div>)}
+        {c.fields.map((f) => <div key={f.field}><span className="sub">{t(fields[f.field])}</span> <span className="dim">{value(f.field, f.before)}</span> → {value(f.field, f.after)}</div>)}
         <div className="sub">{c.actor_name} · {dateTime(c.at)}</div>
       </div><span /></li>
   );
@@ -134,7 +134,7 @@ function Cancel({ a, onClose }: { a: Activity; onClose: () => void }) {
       <p className="sub" style={{ marginBottom: 12 }}>{t("取消的活动不再出现在采集站，但不会删除；已标注为它的影像不变。")}</p>
       <Form layout="vertical" onFinish={(v: { reason: string }) => act.mutate(v)}>
         <Form.Item name="reason" label={t("理由")} rules={[{ required: true, whitespace: true, min: 2, max: 200, message: t("2 到 200 字") }]}><Input.TextArea rows={2} maxLength={200} showCount /></Form.Item>
-        {act.error && <ProblemView error={act.error} />}
+        {act.error && <ProblemView level={2} error={act.error} />}
         <div className="row" style={{ justifyContent: "flex-end", marginTop: 16 }}><Button onClick={onClose}>{t("返回")}</Button><Button danger type="primary" htmlType="submit" loading={act.isPending}>{t("取消活动")}</Button></div>
       </Form>
     </Modal>

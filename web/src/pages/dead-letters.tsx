@@ -145,7 +145,7 @@ function Again({ job, onClose }: { job: Job; onClose: () => void }) {
         </>}
         {finished && <p style={{ marginTop: 8 }}>{t("完成：处理了 {{n}} 条。", { n: count(done) })}</p>}
       </div>
-      {run.error && <ProblemView error={run.error} />}
+      {run.error && <ProblemView level={2} error={run.error} />}
       <div className="row" style={{ justifyContent: "flex-end", marginTop: 16 }}>
         {run.isPending ? <Button onClick={() => { stopped.current = true; }}>{t("停止")}</Button> : <Button onClick={onClose}>{t("关闭")}</Button>}
         {!finished && <Button type="primary" icon={<RedoOutlined />} loading={run.isPending} onClick={() => run.mutate()}>{done > 0 ? t("继续") : t("开始处理")}</Button>}
