@@ -47,13 +47,14 @@ func (p planned) off(at time.Time) time.Duration {
 }
 
 // preset puts into order what an officer may label a clip with: the activities of a day, the officer's own first, then by how near their
-// hours are to when it was recorded (zero: to none); the words; activities of other days. It gives places in choices.
-func (s self) preset(officer string, day, at time.Time) []int {
+// hours are to when it was recorded (zero: to none); the words; activities of other days, but for those to come. It gives places in choices.
+func (s self) preset(officer string, day, at, now time.Time) []int {
 	var near, far []int
+	today := now.In(county).Format(time.DateOnly)
 	for i, p := range s.Planned {
 		if p.covers(day) {
 			near = append(near, i)
-		} else {
+		} else if p.Day <= today {
 			far = append(far, i)
 		}
 	}

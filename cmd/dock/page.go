@@ -199,12 +199,12 @@ func (d *docking) detail(st self, officer string, now time.Time) detail {
 		if at.After(newest) {
 			newest = at
 		}
-		v.Items = append(v.Items, clipView{*f, st.preset(officer, day, at)})
+		v.Items = append(v.Items, clipView{*f, st.preset(officer, day, at, now)})
 	}
 	if newest.IsZero() {
 		newest = now
 	}
-	v.Preset = st.preset(officer, newest, time.Time{})
+	v.Preset = st.preset(officer, newest, time.Time{}, now)
 	return v
 }
 

@@ -391,6 +391,7 @@ export const steps = [
       await b.page.getByRole("button", { name: market, pressed: true }).waitFor();
       await b.page.getByRole("button", { name: /^更多执法活动/ }).click();
       await b.page.getByRole("button", { name: "巡查", exact: true }).waitFor();
+      await b.page.getByRole("button", { name: "收起" }).click();
       await b.page.getByRole("heading", { level: 3, name: "缺失 903–904" }).waitFor();
       await b.page.getByRole("button", { name: "更换电池" }).click();
       await b.page.getByRole("heading", { level: 3, name: "缺失 903–904：更换电池" }).waitFor();
@@ -409,7 +410,7 @@ export const steps = [
       await b.page.getByRole("link", { name: "示例采集站" }).first().click();
       await b.judge("25-dock", async (p) => {
         await p.getByRole("region", { name: "1 号工位" }).getByText("全部已封存").waitFor();
-        await p.getByRole("region", { name: "站上发生的事" }).getByRole("row").filter({ hasText: "说明缺失" }).filter({ hasText: "更换电池" }).waitFor();
+        await p.getByRole("region", { name: "站上发生的事" }).getByRole("row").filter({ hasText: "903–904" }).filter({ hasText: "更换电池" }).waitFor();
       });
     } finally {
       dock.kill("SIGTERM");

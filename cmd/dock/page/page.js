@@ -187,7 +187,7 @@ function labels(d) {
   return el('div', {}, el('h3', {}, clip ? `${clip.name} 是什么执法活动？` : '今天是什么执法活动？ ', el('small', { class: 'muted' }, clip ? '' : '可跳过；也可在下面逐段选')),
     el('div', { class: shown.length === 5 ? 'six' : 'six many' }, shown.map((a) => el('button', { type: 'button', class: a.more ? 'planned' : '', 'aria-pressed': String(chosen === a.id), onclick: () => act({ do: 'label', slot: d.slot, file: look.clip, activity: a.id }) },
       el('span', { class: 'act' }, a.name), a.more ? el('small', {}, a.more) : null))),
-    order.length > 5 && shown === five ? el('button', { type: 'button', class: 'more', onclick: () => { look.all = true; drawn = ''; draw() } }, `更多执法活动（${order.length - 5}）`) : null,
+    order.length > 5 && (shown === five || look.all) ? el('button', { type: 'button', class: 'more', 'aria-expanded': String(look.all), onclick: () => { look.all = !look.all; drawn = ''; draw() } }, look.all ? '收起' : `更多执法活动（${order.length - 5}）`) : null,
     clip ? el('div', { class: 'two' }, el('button', { type: 'button', onclick: () => { look.clip = -1; look.asking = ''; look.all = false; drawn = ''; draw() } }, '← 回到全部影像'),
       clip.mistaken ? el('p', { class: 'warn' }, '已标记误录：' + clip.mistaken) : el('button', { type: 'button', onclick: () => { look.asking = look.asking === 'mistaken' ? '' : 'mistaken'; drawn = ''; draw() } }, '这段是误录')) : null,
     clip && look.asking === 'mistaken' ? el('div', { class: 'gap' }, el('h3', {}, '为什么是误录？'), el('p', { class: 'muted' }, '误录的影像限制查看，不会删除。'),
