@@ -106,13 +106,13 @@ func (s self) label(id string) (label, bool) {
 	return label{kind: id}, slices.ContainsFunc(s.Activities, func(w labelView) bool { return w.ID == id })
 }
 
-// choice is a button: a word, or a planned activity with its kind, day, hours and place.
+// choice is a button: a word, or a planned activity with its kind, day (another than today), hours and place.
 type choice struct {
 	labelView
 	More string `json:"more,omitempty"`
 }
 
-func (s self) choices() []choice {
+func (s self) choices(now time.Time) []choice {
 	out := []choice{}
 	names := map[string]string{}
 	for _, w := range s.Activities {
@@ -120,7 +120,10 @@ func (s self) choices() []choice {
 		names[w.ID] = w.Name
 	}
 	for _, p := range s.Planned {
-		more := names[p.Kind] + " " + p.Starts.In(county).Format("01-02")
+		more := names[p.Kind]
+		if p.Day != now.In(county).Format(time.DateOnly) {
+			more += " " + p.Starts.In(county).Format("01-02")
+		}
 		if !p.AllDay {
 			more += " " + p.Starts.In(county).Format("15:04") + "–" + p.Ends.In(county).Format("15:04")
 		}

@@ -138,7 +138,7 @@ func (p *post) getState(w http.ResponseWriter, r *http.Request) {
 func (p *post) writeState(w http.ResponseWriter, who *session) {
 	st := p.people.self()
 	v := stateView{Station: p.id.Station, Name: st.Name, Township: st.TownshipName, Demo: st.Demo, Now: time.Now(), Live: p.live(),
-		Activities: st.choices(), PINs: []labelView{}}
+		Activities: st.choices(time.Now()), PINs: []labelView{}}
 	for i := range v.Live.Slots {
 		v.Live.Slots[i].Name = p.people.name(v.Live.Slots[i].Officer)
 	}

@@ -42,13 +42,13 @@ func TestChoicesOfAClip(t *testing.T) {
 		for _, i := range st.preset(c.who, c.day, c.at, c.day.Add(time.Hour)) {
 			if i < len(st.Activities) {
 				n = 1
-				parts[1] = append(parts[1], st.choices()[i].ID)
+				parts[1] = append(parts[1], st.choices(c.day)[i].ID)
 				continue
 			}
 			if n == 1 {
 				n = 2
 			}
-			parts[n] = append(parts[n], st.choices()[i].ID)
+			parts[n] = append(parts[n], st.choices(c.day)[i].ID)
 		}
 		got := strings.TrimSpace(strings.Join([]string{strings.Join(parts[0], " "), strings.Join(parts[1], " "), strings.Join(parts[2], " ")}, " | "))
 		if got != c.want {
@@ -67,8 +67,8 @@ func TestChoicesOfAClip(t *testing.T) {
 	if empty := (self{}).preset("li", at(2, 9), at(2, 9), at(2, 9)); empty == nil || len(empty) != 0 {
 		t.Errorf("of a station that has heard nothing: %v", empty)
 	}
-	for i, want := range map[int]string{0: "", 2: "巡查 03-01 22:00–02:00", 6: "巡查 03-02"} {
-		if got := st.choices()[i].More; got != want {
+	for i, want := range map[int]string{0: "", 2: "巡查 03-01 22:00–02:00", 3: "巡查 09:00–11:00", 6: "巡查"} {
+		if got := st.choices(at(2, 9))[i].More; got != want {
 			t.Errorf("%d: %q, want %q", i, got, want)
 		}
 	}

@@ -134,7 +134,7 @@ func newCounty(t testing.TB, log func(*evlog.Options), before func(*evlog.Log), 
 	c.Ingest = ingest.New(ingest.Options{Pool: c.Pool, Log: c.Log, Evidence: c.Keeper, Store: c.Store, Attested: func() bool { return true }, Logger: quiet,
 		Retain: func(now time.Time) time.Time { return now.Add(time.Minute) }, Recorder: c.Devices.BySerial, Officer: c.Auth.IsOfficer,
 		Activity: func(ctx context.Context, id string) (string, error) { return c.Cases.ActivityTownship(ctx, id) },
-		Message: c.Devices.TakeAgain})
+		Message:  c.Devices.TakeAgain})
 	workers := river.NewWorkers()
 	media.Register(workers, media.FromKeeper(c.Keeper, c.Store, quiet))
 	media.RegisterDerive(workers, c.Keeper, c.Store, 2, quiet)
