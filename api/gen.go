@@ -2182,7 +2182,10 @@ type StationLive struct {
 	Done *time.Time `json:"done,omitempty"`
 
 	// Limit As the schedule has it now; 0 or absent for none
-	Limit      *int64  `json:"limit,omitempty"`
+	Limit *int64 `json:"limit,omitempty"`
+
+	// Parallel Parts that it could have on their way at once
+	Parallel   *int    `json:"parallel,omitempty"`
 	Problem    *string `json:"problem,omitempty"`
 	QueueBytes *int64  `json:"queue_bytes,omitempty"`
 
@@ -2190,12 +2193,18 @@ type StationLive struct {
 	QueueFiles *int `json:"queue_files,omitempty"`
 
 	// Rate Bytes a second on the way to the store
-	Rate  *int64        `json:"rate,omitempty"`
+	Rate *int64 `json:"rate,omitempty"`
+
+	// Share How many it was told that it may
+	Share *int          `json:"share,omitempty"`
 	Slots []StationSlot `json:"slots"`
 
 	// SpoolFree Bytes
-	SpoolFree *int64  `json:"spool_free,omitempty"`
-	Version   *string `json:"version,omitempty"`
+	SpoolFree *int64 `json:"spool_free,omitempty"`
+
+	// Urgent Some of what it has to send is urgent
+	Urgent  *bool   `json:"urgent,omitempty"`
+	Version *string `json:"version,omitempty"`
 }
 
 // StationOfficer defines model for StationOfficer.
@@ -2240,6 +2249,12 @@ type StationSelf struct {
 
 	// Wipe When a station removes an original whose receipt it has verified
 	Wipe WipePolicy `json:"wipe"`
+}
+
+// StationShare defines model for StationShare.
+type StationShare struct {
+	// Parallel Parts that the station may have on their way at once from now on
+	Parallel int `json:"parallel"`
 }
 
 // StationSlot defines model for StationSlot.
@@ -3047,7 +3062,7 @@ type ServerInterface interface {
 	// SubmitStationEvents What happened at the station; sent again until answered, stored once
 	// (POST /api/v1/station/events)
 	SubmitStationEvents(c *gin.Context)
-	// PutStationLive How the docking goes, for people to look at
+	// PutStationLive How the docking goes, for people to look at; the answer is the station's share of what may be sent at once
 	// (PUT /api/v1/station/live)
 	PutStationLive(c *gin.Context)
 	// StationSignIn Check the PIN of an officer who stands at the station; wrong ones are counted
@@ -8695,12 +8710,18 @@ type PutStationLiveResponseObject interface {
 	VisitPutStationLiveResponse(w http.ResponseWriter) error
 }
 
-type PutStationLive204Response struct {
-}
+type PutStationLive200JSONResponse StationShare
 
-func (response PutStationLive204Response) VisitPutStationLiveResponse(w http.ResponseWriter) error {
-	w.WriteHeader(204)
-	return nil
+func (response PutStationLive200JSONResponse) VisitPutStationLiveResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type PutStationLivedefaultApplicationProblemPlusJSONResponse struct {
@@ -9190,7 +9211,7 @@ type StrictServerInterface interface {
 	// SubmitStationEvents What happened at the station; sent again until answered, stored once
 	// (POST /api/v1/station/events)
 	SubmitStationEvents(ctx context.Context, request SubmitStationEventsRequestObject) (SubmitStationEventsResponseObject, error)
-	// PutStationLive How the docking goes, for people to look at
+	// PutStationLive How the docking goes, for people to look at; the answer is the station's share of what may be sent at once
 	// (PUT /api/v1/station/live)
 	PutStationLive(ctx context.Context, request PutStationLiveRequestObject) (PutStationLiveResponseObject, error)
 	// StationSignIn Check the PIN of an officer who stands at the station; wrong ones are counted

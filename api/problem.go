@@ -39,6 +39,7 @@ func (s *Server) writeError(c *gin.Context, err error) {
 		s.log.ErrorContext(c, "answer broken off", "path", c.FullPath(), "err", err)
 		panic(http.ErrAbortHandler)
 	}
+	err = pg.Away(err) // not all that reads goes through a transaction of ours
 	if pg.IsBadText(err) {
 		err = fault.Invalid("含有无法保存的字符（NUL，或不是 UTF-8 文本）").Because(err)
 	}

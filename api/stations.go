@@ -116,7 +116,7 @@ func (s *Server) SubmitStationEvents(ctx context.Context, r SubmitStationEventsR
 	return out, nil
 }
 
-// PutStationLive takes how a docking goes.
+// PutStationLive takes how a docking goes, and answers how much may be sent at once.
 func (s *Server) PutStationLive(ctx context.Context, r PutStationLiveRequestObject) (PutStationLiveResponseObject, error) {
 	st, err := station(ctx)
 	if err != nil {
@@ -126,10 +126,11 @@ func (s *Server) PutStationLive(ctx context.Context, r PutStationLiveRequestObje
 	if err != nil {
 		return nil, err
 	}
-	if err := s.Ingest.ReportLive(ctx, st, live); err != nil {
+	parallel, err := s.Ingest.ReportLive(ctx, st, live)
+	if err != nil {
 		return nil, err
 	}
-	return PutStationLive204Response{}, nil
+	return PutStationLive200JSONResponse{Parallel: parallel}, nil
 }
 
 // NewOfficerPin gives an officer a fresh PIN.

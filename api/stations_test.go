@@ -187,12 +187,40 @@ func TestWhatOfficersDoAtAStation(t *testing.T) {
 	refusal(t, "another township's station", c.SignedIn("li").Get("/api/v1/docks/"+testcounty.Station), http.StatusNotFound)
 }
 
+// Many events share a commit; one that nothing can keep is refused and kept among the dead letters, and holds up none of the others.
+func TestManyEventsAtOnce(t *testing.T) {
+	c := testcounty.New(t)
+	b := stationAt(c)
+	officer := c.Officers[testcounty.Donghe][0]
+	eid := string(c.Seals("a.mp4", testcounty.Bytes(1, 1000)))
+	var events []map[string]any
+	for range 150 {
+		events = append(events, map[string]any{"kind": "wiped", "evidence_id": eid, "data": map[string]any{"slot": 1, "leaf": 1}})
+	}
+	events[70] = map[string]any{"kind": "gap-reason", "officer_id": officer, "data": map[string]any{"reason": "电池\x00耗尽", "first": 3, "last": 4}}
+	for i, e := range happened(t, b, events...).Items {
+		if want := map[bool]string{true: "rejected", false: "accepted"}[i == 70]; e.Status != want {
+			t.Fatalf("event %d: %+v, want %s", i, e, want)
+		}
+	}
+	dead, _, err := c.Ingest.DeadLetters(t.Context(), ingest.LetterFilter{}, "", 10)
+	must(t, err)
+	if len(dead) != 1 || !strings.HasPrefix(dead[0].Reason, "unstorable") || dead[0].Size == 0 {
+		t.Errorf("dead letters: %+v", dead)
+	}
+	for i, e := range happened(t, b, events...).Items { // sent again: known, and refused again
+		if want := map[bool]string{true: "rejected", false: "known"}[i == 70]; e.Status != want {
+			t.Fatalf("event %d sent again: %+v, want %s", i, e, want)
+		}
+	}
+}
+
 func TestStationReportsHowADockingGoes(t *testing.T) {
 	c := testcounty.New(t)
 	b := stationAt(c)
 	officer := c.Officers[testcounty.Donghe][0]
 	live := map[string]any{"queue_files": 2, "queue_bytes": 900, "slots": []map[string]any{{"slot": 2, "state": "reading", "officer_id": officer, "files": 7, "fingerprints": 4, "missing": 3}}}
-	if a := b.JSON("PUT", "/api/v1/station/live", live); a.Status != http.StatusNoContent {
+	if a := b.JSON("PUT", "/api/v1/station/live", live); a.Status != http.StatusOK || !strings.Contains(string(a.Body), `"parallel":4`) {
 		t.Fatalf("%d %s", a.Status, a.Body)
 	}
 	refusal(t, "an unknown state", b.JSON("PUT", "/api/v1/station/live", map[string]any{"slots": []map[string]any{{"slot": 2, "state": "dancing"}}}), http.StatusBadRequest)

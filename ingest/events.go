@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"zhizheng/evidence"
 	"zhizheng/evidence/chain"
@@ -65,8 +67,8 @@ type EventResult struct {
 	Status, Code, Error string // Accepted, Already or Rejected
 }
 
-// SubmitEvents takes events in their order. Each is committed with its leaf before it is answered; a rejected one is kept with its bytes
-// among the dead letters.
+// SubmitEvents takes events in their order. Each is committed with its leaf before it is answered, those of a batch in one transaction; a
+// rejected one is kept with its bytes among the dead letters. An error means that none may count on being taken: send the batch again.
 func (s *Service) SubmitEvents(ctx context.Context, st Station, events []Event) ([]EventResult, error) {
 	out := make([]EventResult, len(events))
 	ids := make([]string, len(events))
@@ -81,7 +83,10 @@ func (s *Service) SubmitEvents(ctx context.Context, st Station, events []Event) 
 	for _, r := range rows {
 		known[r.ID] = r.Station
 	}
+	var all []*preparedEvent
+	at := map[*preparedEvent]int{}
 	for i, e := range events {
+		var p *preparedEvent
 		switch whose, ok := known[e.ID]; {
 		case ok && whose == st.ID:
 			out[i] = EventResult{Status: Already}
@@ -89,25 +94,66 @@ func (s *Service) SubmitEvents(ctx context.Context, st Station, events []Event) 
 		case ok:
 			err = &rejection{"foreign-id", "这个编号已被另一采集站使用"}
 		default:
-			err = s.takeEvent(ctx, st, e)
+			p, err = s.prepareEvent(ctx, st, e)
 		}
 		if rej := asRejection(err); rej != nil {
-			raw, merr := json.Marshal(e)
-			if merr != nil {
-				return nil, merr
-			}
-			if err := s.deadLetter(ctx, "event", st, raw, rej); err != nil {
+			if out[i], err = s.rejectEvent(ctx, st, e, rej); err != nil {
 				return nil, err
 			}
-			out[i] = EventResult{Status: Rejected, Code: rej.code, Error: rej.reason}
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		out[i] = EventResult{Status: Accepted}
+		all, at[p], out[i] = append(all, p), i, EventResult{Status: Accepted}
+	}
+	if len(all) == 0 || s.keepEvents(ctx, st, all...) == nil {
+		return out, nil
+	}
+	for _, p := range all { // one that can't be kept, whatever is tried, must not hold up the others for ever
+		err := s.keepEvents(ctx, st, p)
+		if rej := unkeepable(err); rej != nil {
+			s.Logger.ErrorContext(ctx, "event can't be kept", "station", st.ID, "kind", p.Kind, "err", err)
+			out[at[p]], err = s.rejectEvent(ctx, st, p.Event, rej)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	return out, nil
+}
+
+// unkeepable is why an event that looked well can't be kept; nil if trying again may help.
+func unkeepable(err error) *rejection {
+	var pe *pgconn.PgError
+	if errors.As(err, &pe) && (strings.HasPrefix(pe.Code, "22") || strings.HasPrefix(pe.Code, "23")) {
+		return &rejection{"unstorable", "事项的内容无法存入，已留存原件待查"}
+	}
+	var f *fault.Error
+	if errors.As(err, &f) && slices.Contains([]fault.Kind{fault.KindInvalid, fault.KindNotFound, fault.KindConflict, fault.KindGone, fault.KindRefused}, f.Kind) {
+		return &rejection{"refused", f.Detail}
+	}
+	return nil
+}
+
+func (s *Service) rejectEvent(ctx context.Context, st Station, e Event, r *rejection) (EventResult, error) {
+	raw, err := json.Marshal(e)
+	if err != nil {
+		return EventResult{}, err
+	}
+	return EventResult{Status: Rejected, Code: r.code, Error: r.reason}, s.deadLetter(ctx, "event", st, raw, r)
+}
+
+// keepEvents does what they say, in one transaction. Crash before the commit: the station sends them again.
+func (s *Service) keepEvents(ctx context.Context, st Station, all ...*preparedEvent) error {
+	return s.Log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error {
+		for _, p := range all {
+			if err := s.keepEvent(ctx, tx, st, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // Already answers an event that was taken before.
@@ -183,58 +229,67 @@ func (s *Service) checkEvent(ctx context.Context, st Station, e Event) error {
 	return nil
 }
 
-// takeEvent does what an event says and keeps it, in one transaction. Crash before the commit: the station sends it again.
-func (s *Service) takeEvent(ctx context.Context, st Station, e Event) error {
+// preparedEvent is one that may be taken.
+type preparedEvent struct {
+	Event
+	device string // the recorder's, "" if it isn't registered
+	row    db.AddEventParams
+}
+
+func (s *Service) prepareEvent(ctx context.Context, st Station, e Event) (*preparedEvent, error) {
 	if err := s.checkEvent(ctx, st, e); err != nil {
-		return err
+		return nil, err
 	}
-	device := ""
+	p := &preparedEvent{Event: e}
 	if e.Recorder != "" {
 		var err error
-		if device, err = s.Recorder(ctx, e.Recorder); err != nil {
-			return fmt.Errorf("look up recorder: %w", err)
+		if p.device, err = s.Recorder(ctx, e.Recorder); err != nil {
+			return nil, fmt.Errorf("look up recorder: %w", err)
 		}
 	}
 	data, err := json.Marshal(e.Data)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	row := db.AddEventParams{ID: e.ID, Station: st.ID, Township: st.Township, Kind: e.Kind, At: e.At.UTC(), ReceivedAt: s.Now().UTC(), OfficerID: e.Officer,
+	p.row = db.AddEventParams{ID: e.ID, Station: st.ID, Township: st.Township, Kind: e.Kind, At: e.At.UTC(), ReceivedAt: s.Now().UTC(), OfficerID: e.Officer,
 		Recorder: e.Recorder, Data: data}
 	if e.Evidence != "" {
-		row.EvidenceID = (*string)(&e.Evidence)
+		p.row.EvidenceID = (*string)(&p.Evidence)
 	}
 	// What becomes custody of an item has its own key there; the others' leaves are named by the event.
 	if slices.Contains([]string{EventTaken, EventReturned, EventGapReason}, e.Kind) {
 		key := "station-event/" + e.ID
-		row.LogKey = &key
+		p.row.LogKey = &key
 	}
-	return s.Log.Do(ctx, func(ctx context.Context, tx *pg.Tx) error {
-		n, err := db.New(tx).AddEvent(ctx, row)
-		if err != nil {
-			return fmt.Errorf("keep event: %w", err)
-		}
-		if n == 0 {
-			return nil // another request was faster
-		}
-		act := evidence.Act{Actor: e.Officer, Session: "station/" + st.ID, Reason: e.Data.Reason}
-		switch e.Kind {
-		case EventTaken:
-			return s.taken(ctx, tx, st, e, device)
-		case EventReturned:
-			return s.returned(ctx, tx, st, e, device, "station-event/"+e.ID)
-		case EventLabelled:
-			return s.Evidence.Label(ctx, tx, e.Evidence, evidence.Label{Kind: e.Data.Activity, Activity: e.Data.ActivityID}, act)
-		case EventMistaken:
-			return s.Evidence.Mistaken(ctx, tx, e.Evidence, act)
-		case EventGapReason:
-			return s.Log.Append(tx, chain.Entry{Key: *row.LogKey, Kind: chain.KindAnomaly, Subject: KeySubject(st.KeyID), Time: s.Now().UTC(), Payload: chain.AnomalyPayload{
-				KeyID: st.KeyID, What: InferredGapExplained, First: e.Data.First, Last: e.Data.Last, Detail: e.Recorder + " " + e.Data.Series + "：" + e.Data.Reason, Actor: e.Officer}})
-		case EventWiped:
-			return s.wiped(ctx, tx, st, e)
-		}
-		return nil
-	})
+	return p, nil
+}
+
+// keepEvent does what an event says and keeps it.
+func (s *Service) keepEvent(ctx context.Context, tx *pg.Tx, st Station, p *preparedEvent) error {
+	n, err := db.New(tx).AddEvent(ctx, p.row)
+	if err != nil {
+		return fmt.Errorf("keep event: %w", err)
+	}
+	if n == 0 {
+		return nil // another request was faster, or it is in the batch twice
+	}
+	act := evidence.Act{Actor: p.Officer, Session: "station/" + st.ID, Reason: p.Data.Reason}
+	switch p.Kind {
+	case EventTaken:
+		return s.taken(ctx, tx, st, p.Event, p.device)
+	case EventReturned:
+		return s.returned(ctx, tx, st, p.Event, p.device, *p.row.LogKey)
+	case EventLabelled:
+		return s.Evidence.Label(ctx, tx, p.Evidence, evidence.Label{Kind: p.Data.Activity, Activity: p.Data.ActivityID}, act)
+	case EventMistaken:
+		return s.Evidence.Mistaken(ctx, tx, p.Evidence, act)
+	case EventGapReason:
+		return s.Log.Append(tx, chain.Entry{Key: *p.row.LogKey, Kind: chain.KindAnomaly, Subject: KeySubject(st.KeyID), Time: s.Now().UTC(), Payload: chain.AnomalyPayload{
+			KeyID: st.KeyID, What: InferredGapExplained, First: p.Data.First, Last: p.Data.Last, Detail: p.Recorder + " " + p.Data.Series + "：" + p.Data.Reason, Actor: p.Officer}})
+	case EventWiped:
+		return s.wiped(ctx, tx, st, p.Event)
+	}
+	return nil
 }
 
 // What anomalies of stations' events say.

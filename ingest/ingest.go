@@ -40,10 +40,11 @@ type Options struct {
 	// Message takes a device's message again; refused says why it can't be taken, fresh whether it had not come before.
 	Message func(ctx context.Context, topic string, body []byte, came time.Time) (fresh bool, refused string, err error)
 	// AfterSeal enqueues the jobs that follow (media facts, holds) in the sealing transaction.
-	AfterSeal func(ctx context.Context, tx *pg.Tx, rec evidence.Record) error
-	Now       func() time.Time
-	Logger    *slog.Logger
-	Series    []manifest.SeriesRule // how recorders number their files; nil is manifest.DefaultSeries
+	AfterSeal   func(ctx context.Context, tx *pg.Tx, rec evidence.Record) error
+	UploadParts int // that all stations together may have on their way; 0 is 64
+	Now         func() time.Time
+	Logger      *slog.Logger
+	Series      []manifest.SeriesRule // how recorders number their files; nil is manifest.DefaultSeries
 }
 
 // Service takes what stations send.
@@ -52,6 +53,7 @@ type Service struct {
 	locks keyedLocks
 	alone chan struct{} // bounds the connections that alone holds
 
+	shares   shareTable
 	seen     sync.Map // checkpoints that were noted, by hash
 	inferred inferredCount
 }

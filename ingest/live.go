@@ -16,9 +16,12 @@ type Live struct {
 	SpoolFree  int64      `json:"spool_free,omitempty"`  // bytes
 	QueueFiles int        `json:"queue_files,omitempty"` // fingerprinted, not yet sealed
 	QueueBytes int64      `json:"queue_bytes,omitempty"`
-	Rate       int64      `json:"rate,omitempty"`  // bytes a second on the way to the store
-	Limit      int64      `json:"limit,omitempty"` // as the schedule has it now; 0 for none
-	Done       *time.Time `json:"done,omitempty"`  // when all will be there, by the present rate
+	Rate       int64      `json:"rate,omitempty"`     // bytes a second on the way to the store
+	Limit      int64      `json:"limit,omitempty"`    // as the schedule has it now; 0 for none
+	Parallel   int        `json:"parallel,omitempty"` // parts that it could have on their way at once
+	Share      int        `json:"share,omitempty"`    // and how many it was told that it may
+	Urgent     bool       `json:"urgent,omitempty"`   // some of what it has to send is urgent
+	Done       *time.Time `json:"done,omitempty"`     // when all will be there, by the present rate
 	Problem    string     `json:"problem,omitempty"`
 	Version    string     `json:"version,omitempty"`
 	Slots      []LiveSlot `json:"slots"`
@@ -55,19 +58,22 @@ type Dock struct {
 	Live               Live
 }
 
-// Online says whether it spoke lately. Stations speak at least every ten seconds.
-func (d Dock) Online(now time.Time) bool { return d.At != nil && now.Sub(*d.At) < 30*time.Second }
+// online is how long what a station said holds. Stations speak at least every ten seconds.
+const online = 30 * time.Second
 
-// ReportLive takes what a station says of itself.
-func (s *Service) ReportLive(ctx context.Context, st Station, l Live) error {
+// Online says whether it spoke lately.
+func (d Dock) Online(now time.Time) bool { return d.At != nil && now.Sub(*d.At) < online }
+
+// ReportLive takes what a station says of itself, and says how many parts it may have on their way.
+func (s *Service) ReportLive(ctx context.Context, st Station, l Live) (parallel int, err error) {
 	b, err := json.Marshal(l)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := db.New(s.Pool).PutLive(ctx, db.PutLiveParams{Station: st.ID, At: s.Now().UTC(), Body: b}); err != nil {
-		return fmt.Errorf("keep a station's report: %w", err)
+		return 0, fmt.Errorf("keep a station's report: %w", err)
 	}
-	return nil
+	return s.share(ctx, st.ID, l)
 }
 
 // Docks lists the stations of a scope; id "" is all of them.

@@ -107,12 +107,15 @@ func linkOf(m db.Manifest) manifest.Link {
 	return l
 }
 
-// alarm logs what is odd, once each. What a clock or an identity does wrong it does again with every manifest: one leaf an epoch says it.
+// alarm logs what is odd, once each. What a clock or an identity does wrong it does again with every manifest and every state: one leaf an
+// epoch says it, or one for each state that others fall behind.
 func (s *Service) alarm(ctx context.Context, tx *pg.Tx, keyID []byte, odd []manifest.Odd) error {
 	for _, o := range odd {
 		key := fmt.Sprintf("anomaly/%s/%x/%d", o.What, keyID, o.Epoch)
 		switch o.What {
 		case manifest.EpochFall, manifest.ClockAhead, manifest.CounterReset:
+		case manifest.StateBack:
+			key += fmt.Sprintf("/%d", o.First)
 		default:
 			key += fmt.Sprintf("/%d-%d", o.First, o.Last)
 		}

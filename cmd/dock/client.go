@@ -82,6 +82,7 @@ type client struct {
 	progress atomic.Int64 // Unix nanoseconds of the last thing that went forward
 	skew     atomic.Int64 // nanoseconds the server's clock is ahead of ours
 	trouble  func(error)  // is told what it waits out, and nil when something went through; may be nil
+	waits    sync.Map     // of calls that are tried again: the answer that they wait out
 
 	mu    sync.Mutex
 	token string
@@ -182,16 +183,16 @@ func (c *client) call(ctx context.Context, method, path string, in, out any) err
 	})
 }
 
-// try sends a request once. What it is about is worth nothing later.
-func (c *client) try(ctx context.Context, method, path string, in any) error {
+// try sends a request once. What it is about is worth nothing later. out may be nil.
+func (c *client) try(ctx context.Context, method, path string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return err
 	}
-	_, err = c.once(ctx, method, path, body, false)
+	text, err := c.once(ctx, method, path, body, false)
 	var a *answerError
 	if errors.As(err, &a) && a.status == http.StatusUnauthorized { // the first answer told us the server's time
-		_, err = c.once(ctx, method, path, body, true)
+		text, err = c.once(ctx, method, path, body, true)
 	}
 	var away *awayError
 	if errors.As(err, &away) && c.trouble != nil && ctx.Err() == nil {
@@ -199,7 +200,13 @@ func (c *client) try(ctx context.Context, method, path string, in any) error {
 	} else if err == nil && c.trouble != nil {
 		c.trouble(nil)
 	}
-	return err
+	if err != nil || out == nil {
+		return err
+	}
+	if err := json.Unmarshal(text, out); err != nil {
+		return fmt.Errorf("服务器的回答无法理解：%w", err)
+	}
+	return nil
 }
 
 func (c *client) once(ctx context.Context, method, path string, body []byte, freshToken bool) ([]byte, error) {
@@ -277,9 +284,20 @@ func (e *awayError) Error() string {
 }
 func (e *awayError) Unwrap() error { return e.cause }
 
+// waitsOut is an answer that a call waits out at this moment, "" when all go through.
+func (c *client) waitsOut() (answer string) {
+	c.waits.Range(func(_, text any) bool {
+		answer = text.(string)
+		return false
+	})
+	return answer
+}
+
 // retry runs fn until it succeeds or fails for good, waiting longer each time, with jitter so that a county's stations don't come back
 // in step.
 func (c *client) retry(ctx context.Context, fn func(try int) error) error {
+	call := new(int)
+	defer c.waits.Delete(call)
 	for try := 0; ; try++ {
 		err := fn(try)
 		if c.trouble != nil && ctx.Err() == nil {
@@ -299,8 +317,13 @@ func (c *client) retry(ctx context.Context, fn func(try int) error) error {
 			return err
 		}
 		patience := c.patience
-		if a != nil && a.status == http.StatusInsufficientStorage {
+		if a != nil && a.status == http.StatusInsufficientStorage && patience < foreverPatient {
 			patience = min(patience, 15*time.Second) // nobody makes room within minutes
+		}
+		if a != nil && a.status >= http.StatusInternalServerError {
+			c.waits.Store(call, a.text)
+		} else {
+			c.waits.Delete(call)
 		}
 		if time.Since(time.Unix(0, c.progress.Load())) > patience {
 			return fmt.Errorf("%w；已等待 %s，再次运行会接着传", err, patience)

@@ -17,16 +17,18 @@ import (
 
 // hub is what all agents of a station share: who it is, what it remembers, the way to the platform.
 type hub struct {
-	id     *identity
-	state  *state
-	client *client
-	trust  *trust
-	spool  *spool // nil for none
-	gate   *gate  // parts in flight
-	pace   *pace
+	id      *identity
+	state   *state
+	client  *client
+	trust   *trust
+	courier *courier
+	spool   *spool // nil for none
+	gate    *gate  // parts in flight
+	pace    *pace
 
 	receipts string       // folder
 	carried  atomic.Int64 // bytes that the store took
+	turns    atomic.Int64 // cards that began to be carried
 }
 
 // agent docks one folder.
@@ -66,7 +68,8 @@ func (a *agent) letGo() {
 type audience interface {
 	phase(what string, total int64)
 	start(name string, size int64) meter
-	logged(t *task) // its fingerprint is in the log
+	kept(clips []*clip) // their manifests are signed, and what has a copy in the spool needs its card no more
+	logged(t *task)     // its fingerprint is in the log
 	ended(name string, r result) error
 	note(text string)
 }
@@ -123,10 +126,14 @@ func openHub(c hubConfig) (_ *hub, err error) {
 	if h.trust, err = openTrust(h.client, filepath.Join(c.Identity, "state", "checkpoint")); err != nil {
 		return nil, err
 	}
+	h.courier = &courier{hub: h}
 	return h, os.MkdirAll(h.receipts, 0o700)
 }
 
 func (h *hub) close() {
+	if h.courier != nil {
+		h.courier.out.Wait() // all have given up: it ends
+	}
 	if h.client != nil {
 		h.client.http.CloseIdleConnections()
 	}

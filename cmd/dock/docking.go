@@ -131,7 +131,7 @@ func (d *docking) dock(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		d.allRead(tasks, found)
+		d.allRead(found)
 		return d.agent.carryAll(ctx, tasks)
 	}); err != nil {
 		return err
@@ -211,8 +211,8 @@ func (d *docking) list(all []found) []found {
 	return kept
 }
 
-// allRead notes what lies in the spool, and which numbers the names skip.
-func (d *docking) allRead(tasks []*task, all []found) {
+// allRead notes which numbers the names skip.
+func (d *docking) allRead(all []found) {
 	names := make([]string, len(all))
 	for i, f := range all {
 		names[i] = f.name
@@ -220,11 +220,6 @@ func (d *docking) allRead(tasks []*task, all []found) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.stage = carrying
-	for _, t := range tasks {
-		if f := d.byName[t.name]; f != nil {
-			f.spooled = t.spooled != ""
-		}
-	}
 	for _, g := range manifest.InferGaps(manifest.DefaultSeries(), names) {
 		d.gaps = append(d.gaps, gap{Series: g.Series, First: g.First, Last: g.Last, From: shown(names[g.Before]), To: shown(names[g.After])})
 	}
@@ -270,6 +265,16 @@ func (c *sharedCounter) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.counter.end()
+}
+
+func (d *docking) kept(clips []*clip) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range clips {
+		if f := d.byName[c.name]; f != nil {
+			f.spooled = c.spooled != ""
+		}
+	}
 }
 
 func (d *docking) logged(t *task) {
@@ -333,7 +338,7 @@ func (d *docking) tellOf(f *file) {
 	}
 }
 
-// wipe removes originals by the county's rule: only those whose receipt was verified in this docking, only while the file is still the one
+// wipe removes originals by the county's rule: only those whose bytes are sealed and whose receipt was verified in this docking, only while the file is still the one
 // that was read, and not before the station has written down that it does. Crash after that line: the next docking finds the file and
 // removes it then.
 func (d *docking) wipe(cd *card) error {
@@ -346,7 +351,7 @@ func (d *docking) wipe(cd *card) error {
 	d.mu.Unlock()
 	var dirs = map[string]bool{}
 	for _, f := range files {
-		if !f.fine || f.Evidence == "" || (f.Status != sealed && f.Status != duplicate) {
+		if !f.fine || f.Error != "" || f.Evidence == "" || (f.Status != sealed && f.Status != duplicate) {
 			continue
 		}
 		if rule.When == "days" {

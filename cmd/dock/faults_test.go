@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"zhizheng/evidence/chain"
 	"zhizheng/ingest"
 	"zhizheng/ingest/manifest"
+	"zhizheng/internal/testenv"
 )
 
 func TestAgentKilledGoesOn(t *testing.T) {
@@ -328,6 +330,40 @@ func TestStationClockTwoYearsOff(t *testing.T) {
 	must(t, r.err)
 	l := r.of(t, "a.mp4")
 	s.holds(t, l, b)
+}
+
+// A station waits for room in the store for as long as it takes, and its screen says what it waits for. One who runs the agent by hand is
+// told soon.
+func TestRoomIsWaitedFor(t *testing.T) {
+	var full atomic.Bool
+	platform := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if full.Load() {
+			w.WriteHeader(http.StatusInsufficientStorage)
+			_, _ = w.Write([]byte(`{"title":"存储空间已满","detail":"影像存储已满"}`))
+		}
+	}))
+	defer platform.Close()
+	id, err := loadIdentity(newSite(t).identity)
+	must(t, err)
+	waited := func(patience time.Duration) (*client, chan error) {
+		full.Store(true)
+		c := newClient(id, platform.URL, patience, 1)
+		c.progress.Store(time.Now().Add(-time.Hour).UnixNano()) // for so long nothing has gone forward
+		ended := make(chan error, 1)
+		go func() { ended <- c.call(t.Context(), http.MethodPost, "/api/v1/uploads", nil, nil) }()
+		return c, ended
+	}
+	_, ended := waited(2 * time.Hour)
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "存储空间已满") {
+		t.Errorf("by hand: %v", err)
+	}
+	c, ended := waited(foreverPatient)
+	testenv.Eventually(t, time.Minute, func() bool { return c.waitsOut() == "存储空间已满：影像存储已满" })
+	full.Store(false)
+	must(t, <-ended)
+	if why := c.waitsOut(); why != "" {
+		t.Errorf("still waits out %q", why)
+	}
 }
 
 func TestServerAwayAndBack(t *testing.T) {

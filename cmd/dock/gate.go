@@ -1,28 +1,33 @@
 package main
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
 	"sync"
 )
 
-// rank orders those who wait for the link: urgent ones first, then by how much there is of them, then as they came.
+// rank orders those who wait for the link: urgent ones first, then those of small files, then card by card and file by file, so that on a slow
+// line file after file is sealed through the night and not all of them at its end.
 type rank struct {
 	urgent bool
 	class  int
+	card   int64 // in the order in which cards began to be carried
+	file   int   // of the card
 }
 
 func (r rank) before(o rank) bool {
 	if r.urgent != o.urgent {
 		return r.urgent
 	}
-	return r.class < o.class
+	return cmp.Or(r.class-o.class, cmp.Compare(r.card, o.card), r.file-o.file) < 0
 }
 
 // gate lets a number of parts onto the link at once, and of those who wait the first by rank.
 type gate struct {
 	mu      sync.Mutex
-	free    int
+	places  int
+	inside  int // more than places for a while, after they became fewer
 	came    uint64
 	waiting waiters
 }
@@ -34,13 +39,27 @@ type waiter struct {
 	in   chan struct{}
 }
 
-func newGate(n int) *gate { return &gate{free: n} }
+func newGate(n int) *gate { return &gate{places: n} }
+
+// resize changes the number of places. Those inside stay.
+func (g *gate) resize(n int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.places = n
+	g.fill()
+}
+
+func (g *gate) size() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.places
+}
 
 // enter waits for a place; leave gives it back.
 func (g *gate) enter(ctx context.Context, r rank) error {
 	g.mu.Lock()
-	if g.free > 0 && len(g.waiting) == 0 {
-		g.free--
+	if g.inside < g.places && len(g.waiting) == 0 {
+		g.inside++
 		g.mu.Unlock()
 		return nil
 	}
@@ -59,22 +78,24 @@ func (g *gate) enter(ctx context.Context, r rank) error {
 		heap.Remove(&g.waiting, w.at)
 		return ctx.Err()
 	}
-	g.next() // the place came at the same moment
+	g.inside-- // the place came at the same moment
+	g.fill()
 	return ctx.Err()
 }
 
 func (g *gate) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.next()
+	g.inside--
+	g.fill()
 }
 
-func (g *gate) next() {
-	if len(g.waiting) == 0 {
-		g.free++
-		return
+// fill lets in whom there is room for.
+func (g *gate) fill() {
+	for g.inside < g.places && len(g.waiting) > 0 {
+		g.inside++
+		close(heap.Pop(&g.waiting).(*waiter).in)
 	}
-	close(heap.Pop(&g.waiting).(*waiter).in)
 }
 
 type waiters []*waiter

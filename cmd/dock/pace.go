@@ -50,10 +50,8 @@ type pace struct {
 	windows []window
 	now     func() time.Time
 
-	first sync.Mutex // held while manifests or a state are on their way
-
 	mu      sync.Mutex
-	wanted  int           // those that hold first, or wait for it
+	wanted  int           // manifests and states that wait or are on their way
 	aside   chan struct{} // closed once none does
 	limiter *rate.Limiter
 	kbit    int // of the limiter
@@ -113,16 +111,14 @@ func (p *pace) open(ctx context.Context) error {
 	return p.wait(ctx, 0)
 }
 
-// goFirst gives manifests or a state the line, one after the other; done gives it back.
+// goFirst takes the line from footage; done gives it back.
 func (p *pace) goFirst() (done func()) {
 	p.mu.Lock()
 	if p.wanted++; p.wanted == 1 {
 		p.aside = make(chan struct{})
 	}
 	p.mu.Unlock()
-	p.first.Lock()
 	return func() {
-		p.first.Unlock()
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		if p.wanted--; p.wanted == 0 {

@@ -308,7 +308,7 @@ func (p *post) signIn(officer, by string) *session {
 func (p *post) checkPIN(ctx context.Context, a act) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	err := p.client.try(ctx, http.MethodPost, "/api/v1/station/sign-in", map[string]any{"officer_id": a.Officer, "pin": a.PIN})
+	err := p.client.try(ctx, http.MethodPost, "/api/v1/station/sign-in", map[string]any{"officer_id": a.Officer, "pin": a.PIN}, nil)
 	var away *awayError
 	var no *answerError
 	switch {

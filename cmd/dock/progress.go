@@ -121,6 +121,8 @@ func (b *bar) end() {
 
 var statusNames = map[string]string{sealed: "已封存", duplicate: "已在库", rejected: "未封存", skipped: "跳过  "}
 
+func (d *display) kept([]*clip) {}
+
 func (d *display) logged(*task) {}
 
 // ended prints a file's line.

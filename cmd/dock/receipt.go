@@ -46,6 +46,13 @@ func (a *agent) conclude(ctx context.Context, group []*task, failed error) error
 			if err := a.unspool(t.clip); err != nil {
 				return err
 			}
+			// A receipt says that the bytes were sealed once. Where the store no longer has them, the card's may be the last.
+			switch t.status {
+			case "damaged":
+				r.Status, r.Error = rejected, "库中的副本已损坏：请勿清除原件，立即联系管理员"
+			case "deleted":
+				r.Error = "库中的副本已按期销毁，记录仪上的原件未清除，请交管理员处理"
+			}
 		}
 		if rerr := a.report(t.name, r); rerr != nil {
 			return rerr

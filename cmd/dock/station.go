@@ -128,7 +128,11 @@ type post struct {
 	slips  string
 
 	filled []arrival // folders, as they were when last walked; of look alone
+	held   map[string]steady
 	walked time.Time
+
+	liveNext   time.Time // no report before; of reportLive alone
+	liveMoving bool      // as the last report said
 
 	away atomic.Pointer[string] // why the platform can't be reached, nil while it can
 
@@ -262,8 +266,8 @@ func (p *post) look(ctx context.Context) {
 	}
 	// A folder is walked whole, and may lie behind a network: no oftener than it has to be quiet.
 	if now := time.Now(); now.Sub(p.walked) >= p.site.settle() {
-		more, errs := folders(p.site.Folders, now)
-		p.filled, p.walked = more, now
+		more, held, errs := folders(p.site.Folders, now, p.held)
+		p.filled, p.held, p.walked = more, held, now
 		problem := ""
 		if len(errs) > 0 {
 			problem = "文件夹读不到：" + errors.Join(errs...).Error()
@@ -306,7 +310,7 @@ func (p *post) compare(ctx context.Context, here []arrival) {
 			d.left()
 			s.current = nil
 			delete(p.unlocked, d.from.port)
-		case a.folder && d.finished() && a.last.After(d.from.last):
+		case a.folder && d.finished() && a.held != d.from.held:
 			s.current = nil // something new is in it
 		default:
 			taken[a.key] = true

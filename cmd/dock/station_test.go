@@ -306,9 +306,8 @@ func TestStationWithoutALink(t *testing.T) {
 		must(t, err)
 		return slices.ContainsFunc(names, func(e os.DirEntry) bool { return e.Name() == sum(clip) })
 	})
-	v := s.state()
-	if slot := v.Live.Slots[0]; slot.State != slotReading || !strings.Contains(slot.Note, "联网后自动入册") {
-		t.Fatalf("%+v", slot)
+	if v := s.until(serial, slotTakeable); !strings.Contains(v.Note, "联网后自动入册") || v.Fingerprints != 0 {
+		t.Fatalf("%+v", v)
 	}
 	kept, err := os.ReadFile(filepath.Join(c.Identity, "spool", sum(clip)))
 	must(t, err)
@@ -332,6 +331,34 @@ func TestStationWithoutALink(t *testing.T) {
 		must(t, err)
 		return len(left) == 1 // the lock
 	})
+}
+
+// What was sealed once and is no longer in the store stays on its recorder, whatever the rule for wiping says: it may be the last copy.
+func TestNothingIsWipedThatTheStoreNoLongerHas(t *testing.T) {
+	s := newScreen(t)
+	testenv.Eventually(t, 20*time.Second, func() bool { return len(s.state().Activities) == 5 })
+	clip := random(3, 1000)
+	left := func(status, state string) bool {
+		t.Helper()
+		if status != "" {
+			_, err := s.county.Pool.Exec(t.Context(), "update evidence set status = $1, damage = case when $1 = 'damaged' then 'missing' else '' end", status)
+			must(t, err)
+		}
+		s.docks(serial, map[string][]byte{clipName(1): clip})
+		if v := s.until(serial, state); v.Files != 1 {
+			t.Errorf("%q: %+v", status, v)
+		}
+		_, err := os.Stat(filepath.Join(s.ports, serial, clipName(1)))
+		must(t, os.RemoveAll(filepath.Join(s.ports, serial)))
+		testenv.Eventually(t, 20*time.Second, func() bool { return s.state().Live.Slots[0].State == slotEmpty })
+		return err == nil
+	}
+	if left("", slotWiped) || left("sealed", slotWiped) {
+		t.Error("an original whose bytes are in the store is still there")
+	}
+	if !left("damaged", slotFailed) || !left("deleted", slotWipeable) {
+		t.Error("an original whose bytes are no longer in the store was wiped")
+	}
 }
 
 func TestSixteenRecordersAtOnce(t *testing.T) {
@@ -431,18 +458,20 @@ func TestSpoolReadsFromAnyByte(t *testing.T) {
 	}
 }
 
-func TestGateLetsUrgentOnesFirst(t *testing.T) {
+// Urgent ones first, then small files, then card by card and file by file. Places become fewer and more while parts are on their way.
+func TestGateKeepsTheOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate(1)
 		must(t, g.enter(t.Context(), rank{}))
 		var order []int
-		for i, r := range []rank{{class: 30}, {class: 20}, {class: 40, urgent: true}} {
+		for i, r := range []rank{{class: 30}, {class: 20, card: 2}, {class: 40, urgent: true}, {class: 20, card: 1, file: 3}, {class: 20, card: 1, file: 2}} {
 			go func() {
 				if g.enter(t.Context(), r) == nil {
 					order = append(order, i)
 					g.leave()
 				}
 			}()
+			synctest.Wait()
 		}
 		gone, cancel := context.WithCancel(t.Context())
 		go func() { _ = g.enter(gone, rank{urgent: true}) }()
@@ -451,8 +480,35 @@ func TestGateLetsUrgentOnesFirst(t *testing.T) {
 		synctest.Wait()
 		g.leave()
 		synctest.Wait()
-		if !slices.Equal(order, []int{2, 1, 0}) || g.free != 1 {
-			t.Fatalf("%v, %d free", order, g.free)
+		if !slices.Equal(order, []int{2, 4, 3, 1, 0}) || g.inside != 0 {
+			t.Fatalf("%v, %d inside", order, g.inside)
+		}
+		g.resize(3)
+		inside := 0
+		for range 5 {
+			go func() {
+				if g.enter(t.Context(), rank{}) == nil {
+					inside++
+				}
+			}()
+		}
+		synctest.Wait()
+		if inside != 3 {
+			t.Fatalf("%d inside of 3", inside)
+		}
+		g.resize(1)
+		g.leave()
+		g.leave()
+		synctest.Wait()
+		if inside != 3 {
+			t.Fatalf("%d came in while one place was taken", inside-3)
+		}
+		g.resize(2)
+		synctest.Wait()
+		g.leave()
+		synctest.Wait()
+		if inside != 5 || g.inside != 2 {
+			t.Fatalf("%d came in, %d inside", inside, g.inside)
 		}
 	})
 }

@@ -3,24 +3,20 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"zhizheng/ingest/manifest"
 )
-
-// maxBatch is how many manifests go in one request. While one request is on its way the next batch collects.
-const maxBatch = 100
 
 // task is a file whose fingerprint is in the log.
 type task struct {
 	*clip
 	evidence string
-	first    bool // this manifest registered the record; else the bytes were known
-	sealed   bool // before we carried anything
+	first    bool   // this manifest registered the record; else the bytes were known
+	sealed   bool   // before we carried anything
+	status   string // of the record when its fingerprint came
 }
 
 // manifestResult is the server's answer to one manifest.
@@ -49,30 +45,12 @@ func (a *agent) submitAll(ctx context.Context, out *outbox) error {
 	}
 }
 
-// submit signs and sends one batch. What the server refuses gets its line here.
+// submit has one batch signed and logged. What the server refuses gets its line here.
 func (a *agent) submit(ctx context.Context, clips []*clip) ([]*task, error) {
-	defer a.pace.goFirst()() // no state while manifests are signed and not yet sent: it would tell of a gap that is none
-	checkpoint := a.trust.lastHash()
-	entries, err := a.state.sign(clips, func(m manifest.Manifest) ([]byte, error) {
-		m.KeyID, m.At, m.Monotonic, m.Checkpoint = a.id.keyID, time.Now().UnixMilli(), sinceBoot(), checkpoint
-		raw, _, err := manifest.Sign(m, a.id.key)
-		return raw, err
-	})
-	if err != nil {
+	items, err := a.courier.fingerprints(ctx, clips, func() { a.show.kept(clips) })
+	var broken *signingError
+	if errors.As(err, &broken) {
 		return nil, err
-	}
-	var in struct {
-		Manifests [][]byte `json:"manifests"`
-	}
-	for _, e := range entries {
-		in.Manifests = append(in.Manifests, e.signed)
-	}
-	var out struct {
-		Items []manifestResult `json:"items"`
-	}
-	err = a.client.call(ctx, "POST", "/api/v1/manifests", in, &out)
-	if err == nil && len(out.Items) != len(clips) {
-		err = fmt.Errorf("服务器回答了 %d 份清单，送出 %d 份", len(out.Items), len(clips))
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -83,8 +61,8 @@ func (a *agent) submit(ctx context.Context, clips []*clip) ([]*task, error) {
 		switch {
 		case err != nil:
 			problem = err.Error()
-		case out.Items[i].Status == rejected || out.Items[i].EvidenceID == "":
-			problem = "清单被拒绝：" + out.Items[i].Error
+		case items[i].Status == rejected || items[i].EvidenceID == "":
+			problem = "清单被拒绝：" + items[i].Error
 		}
 		if problem != "" {
 			if rerr := a.report(c.name, result{Size: c.size(), SHA256: c.sha(), Status: rejected, Error: problem}); rerr != nil {
@@ -92,8 +70,8 @@ func (a *agent) submit(ctx context.Context, clips []*clip) ([]*task, error) {
 			}
 			continue
 		}
-		r := out.Items[i]
-		t := &task{clip: c, evidence: r.EvidenceID, first: r.Status == "accepted", sealed: r.EvidenceStatus != "pending"}
+		r := items[i]
+		t := &task{clip: c, evidence: r.EvidenceID, first: r.Status == "accepted", sealed: r.EvidenceStatus != "pending", status: r.EvidenceStatus}
 		a.show.logged(t)
 		tasks = append(tasks, t)
 	}

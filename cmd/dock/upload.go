@@ -47,15 +47,16 @@ func (a *agent) carryAll(ctx context.Context, tasks []*task) error {
 		byRecord[t.evidence] = append(byRecord[t.evidence], t)
 	}
 	a.show.phase("上传", total)
+	turn := a.turns.Add(1)
 	// Receipts wait for the next checkpoint, up to a second each: they don't hold the line.
 	receipts, rctx := errgroup.WithContext(ctx)
 	receipts.SetLimit(64)
 	files, fctx := errgroup.WithContext(rctx)
 	files.SetLimit(a.c.Parallel)
-	for _, id := range order {
+	for i, id := range order {
 		files.Go(func() error {
 			group := byRecord[id]
-			err := a.carry(fctx, group)
+			err := a.carry(fctx, group, rank{card: turn, file: i})
 			if fctx.Err() != nil {
 				return fctx.Err()
 			}
@@ -71,14 +72,14 @@ func (a *agent) carryAll(ctx context.Context, tasks []*task) error {
 }
 
 // carry brings a record's bytes to the store and has it sealed. If the copy of one name is lost, another name's is as good.
-func (a *agent) carry(ctx context.Context, group []*task) error {
+func (a *agent) carry(ctx context.Context, group []*task, turn rank) error {
 	var err error
 	for _, t := range group {
 		if t.sealed {
 			return nil
 		}
 		bar := a.show.start(t.name, t.size())
-		err = a.carryOne(ctx, t, bar)
+		err = a.carryOne(ctx, t, turn, bar)
 		bar.end()
 		if err == nil || ctx.Err() != nil {
 			return err
@@ -87,7 +88,7 @@ func (a *agent) carry(ctx context.Context, group []*task) error {
 	return err
 }
 
-func (a *agent) carryOne(ctx context.Context, t *task, bar meter) error {
+func (a *agent) carryOne(ctx context.Context, t *task, turn rank, bar meter) error {
 	digests := make([]string, len(t.parts))
 	for i, d := range t.parts {
 		digests[i] = hex.EncodeToString(d)
@@ -125,7 +126,7 @@ func (a *agent) carryOne(ctx context.Context, t *task, bar meter) error {
 			refused++ // parts are missing after all: look again
 			continue
 		}
-		soft, err := a.sendParts(ctx, t, u.Parts, bar)
+		soft, err := a.sendParts(ctx, t, turn, u.Parts, bar)
 		if err != nil {
 			return err
 		}
@@ -139,9 +140,10 @@ func (a *agent) carryOne(ctx context.Context, t *task, bar meter) error {
 	}
 }
 
-// rank says how soon a file's parts may go: small files are through before large ones, urgent ones before all.
-func (a *agent) rank(t *task) rank {
-	return rank{urgent: a.urgent.Load(), class: max(bits.Len64(uint64(t.size())), 20)}
+// rank says how soon a file's parts may go. Whether they are urgent may change while they wait for their turn.
+func (a *agent) rank(t *task, turn rank) rank {
+	turn.urgent, turn.class = a.urgent.Load(), max(bits.Len64(uint64(t.size())), 20)
+	return turn
 }
 
 // refusal is a part that wasn't taken, for a reason that new addresses may mend.
@@ -150,11 +152,11 @@ type refusal struct{ text string }
 func (r *refusal) Error() string { return r.text }
 
 // sendParts sends parts side by side, in any order. soft is a refusal after which it is worth asking the server again.
-func (a *agent) sendParts(ctx context.Context, t *task, parts []part, bar meter) (soft, err error) {
+func (a *agent) sendParts(ctx context.Context, t *task, turn rank, parts []part, bar meter) (soft, err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	refusals := make([]error, len(parts))
 	for i, p := range parts {
-		if a.pace.open(gctx) != nil || a.gate.enter(gctx, a.rank(t)) != nil {
+		if a.pace.open(gctx) != nil || a.gate.enter(gctx, a.rank(t, turn)) != nil {
 			break
 		}
 		a.client.forward() // waiting for one's turn is no standstill

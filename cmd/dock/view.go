@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -79,8 +80,9 @@ func (d *docking) view() slotView {
 		v.Note = d.warnings[0]
 	}
 	v.State = d.stateOf(v, kept)
-	if away := d.away.Load(); away != nil && v.State == slotReading && v.Fingerprints < v.Files && v.Read == v.Bytes {
-		v.Note = "网络中断：已全部读入暂存，联网后自动入册"
+	// Without a link all that the recorder is needed for is done once every file is read, copied and signed.
+	if v.State == slotReading && d.away.Load() != nil && v.Files > 0 && kept {
+		v.State, v.Note = slotTakeable, "网络中断：已全部读入暂存并签名，联网后自动入册"
 	}
 	return v
 }
@@ -129,8 +131,8 @@ func (p *post) view() []slotView {
 	return out
 }
 
-// queue is what is still on its way to the store, of recorders that have left too.
-func (p *post) queue() (files int, bytes int64) {
+// queue is what is still on its way to the store, of recorders that have left too, and whether any of it is urgent.
+func (p *post) queue() (files int, bytes int64, urgent bool) {
 	p.mu.Lock()
 	all := make([]*docking, 0, len(p.dockings))
 	for d := range p.dockings {
@@ -139,15 +141,17 @@ func (p *post) queue() (files int, bytes int64) {
 	p.mu.Unlock()
 	for _, d := range all {
 		d.mu.Lock()
+		left := 0
 		for _, f := range d.files {
 			if !f.fine && f.Status != rejected {
-				files++
+				left++
 			}
 		}
+		files, urgent = files+left, urgent || left > 0 && d.agent != nil && d.agent.urgent.Load()
 		bytes += max(0, d.bytes-d.sent.Load())
 		d.mu.Unlock()
 	}
-	return files, bytes
+	return files, bytes, urgent
 }
 
 // rateMeter is the link's rate over some seconds.
@@ -182,6 +186,9 @@ type live struct {
 	QueueBytes int64      `json:"queue_bytes,omitempty"`
 	Rate       int64      `json:"rate,omitempty"`
 	Limit      int64      `json:"limit,omitempty"`
+	Parallel   int        `json:"parallel"`
+	Share      int        `json:"share"`
+	Urgent     bool       `json:"urgent,omitempty"`
 	Done       *time.Time `json:"done,omitempty"`
 	Problem    string     `json:"problem,omitempty"`
 	Version    string     `json:"version,omitempty"`
@@ -190,7 +197,8 @@ type live struct {
 
 func (p *post) live() live {
 	l := live{Slots: p.view(), Version: version.String(), Rate: p.rate.now(p.carried.Load())}
-	l.QueueFiles, l.QueueBytes = p.queue()
+	l.QueueFiles, l.QueueBytes, l.Urgent = p.queue()
+	l.Parallel, l.Share = p.cfg.Parallel, p.gate.size()
 	if free, _, err := freeSpace(p.spool.dir); err == nil {
 		l.SpoolFree = free
 	}
@@ -204,6 +212,9 @@ func (p *post) live() live {
 	p.mu.Lock()
 	l.Problem = p.problem
 	p.mu.Unlock()
+	if answer := p.client.waitsOut(); answer != "" {
+		l.Problem = "影像先存在本站，恢复后自动补传（" + answer + "）"
+	}
 	for i := range l.Slots { // the platform knows the names itself
 		l.Slots[i].Name = ""
 		l.Slots[i].Note = cut(l.Slots[i].Note, 200)
@@ -222,15 +233,41 @@ func cut(s string, n int) string {
 	return string(r[:n-1]) + "…"
 }
 
-// reportLive tells the platform how the docking goes. It is for people to look at: what can't be sent is not kept.
+// A report is worth little: it may cost a twentieth of the line, and comes at least as often as the platform expects it of a station that is there.
+const (
+	liveCost  = 20
+	liveLeast = 10 * time.Second
+)
+
+// reportLive tells the platform how the docking goes, and hears how much may be sent at once. What can't be sent is not kept: the next one says
+// more.
 func (p *post) reportLive(ctx context.Context) {
-	if p.pace.behind() != nil {
-		return // fingerprints are on their way; the next report says more
+	l := p.live()
+	soon := l.moving() && !p.liveMoving // somebody has just come
+	if p.pace.behind() != nil || time.Now().Before(p.liveNext) && !soon {
+		return // fingerprints are on their way, or it is too early
 	}
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, liveLeast)
 	defer cancel()
-	// Once, not until it works: the next one says more.
-	if err := p.client.try(ctx, http.MethodPut, "/api/v1/station/live", p.live()); err != nil {
-		p.log.Debug("live report not sent", "err", plain(err))
+	var share struct {
+		Parallel int `json:"parallel"`
 	}
+	begun := time.Now()
+	err := p.client.try(ctx, http.MethodPut, "/api/v1/station/live", l, &share)
+	took := time.Since(begun)
+	pause := min(liveCost*took, liveLeast-took)
+	if p.liveMoving = l.moving(); !p.liveMoving {
+		pause = liveLeast - took
+	}
+	p.liveNext = time.Now().Add(pause)
+	if err != nil {
+		p.log.Debug("live report not sent", "err", plain(err))
+		return
+	}
+	p.gate.resize(min(max(share.Parallel, 1), p.cfg.Parallel))
+}
+
+// moving says that something is read or carried: people watch it.
+func (l *live) moving() bool {
+	return l.QueueFiles > 0 || slices.ContainsFunc(l.Slots, func(s slotView) bool { return s.State == slotReading })
 }

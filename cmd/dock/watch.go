@@ -21,8 +21,8 @@ type arrival struct {
 	words  []string
 	slot   int // where a folder is shown; 0 for the next free one
 	folder bool
-	wipe   bool // a folder of which originals may be removed
-	last   time.Time
+	wipe   bool     // a folder of which originals may be removed
+	held   contents // of a folder
 }
 
 // folderConfig is a source that is no card.
@@ -44,8 +44,24 @@ type commandConfig struct {
 	Battery []string `yaml:"battery"` // prints its charge in percent
 }
 
-// folders finds what is settled in the configured folders.
-func folders(all []folderConfig, now time.Time) (out []arrival, errs []error) {
+// contents is what a folder holds, as far as one sees without reading it.
+type contents struct {
+	newest int64 // Unix nanoseconds of the latest change below it, by whatever clock
+	files  int
+	bytes  int64
+}
+
+// steady is what a folder held when it was walked, and since when.
+type steady struct {
+	contents
+	since time.Time
+}
+
+// folders finds what is settled in the configured folders. before is what they held when they were walked the last time, and held is what they
+// hold now. A file's own time says that it is settled, but not that it isn't: recorders' clocks run ahead too, and so it is enough that
+// nothing has changed for as long here.
+func folders(all []folderConfig, now time.Time, before map[string]steady) (out []arrival, held map[string]steady, errs []error) {
+	held = map[string]steady{}
 	for _, f := range all {
 		dirs := []string{f.Path}
 		if f.Each {
@@ -62,26 +78,30 @@ func folders(all []folderConfig, now time.Time) (out []arrival, errs []error) {
 			}
 		}
 		for _, dir := range dirs {
-			newest, files, err := newestIn(dir)
+			c, err := contentsOf(dir)
 			if err != nil {
 				errs = append(errs, err)
 				continue
 			}
-			if files == 0 || now.Sub(newest) < cmp.Or(f.Settle, defaultSettle) {
+			s, known := before[dir]
+			if !known || s.contents != c {
+				s = steady{c, now}
+			}
+			held[dir] = s
+			if settle := cmp.Or(f.Settle, defaultSettle); c.files == 0 || now.Sub(time.Unix(0, c.newest)) < settle && now.Sub(s.since) < settle {
 				continue
 			}
-			a := arrival{key: "folder:" + dir, path: dir, volume: dir, slot: f.Slot, folder: true, wipe: f.Wipe, last: newest}
+			a := arrival{key: "folder:" + dir, path: dir, volume: dir, slot: f.Slot, folder: true, wipe: f.Wipe, held: c}
 			if f.Each {
 				a.words = []string{filepath.Base(dir)}
 			}
 			out = append(out, a)
 		}
 	}
-	return out, errs
+	return out, held, errs
 }
 
-// newestIn is when anything below dir last changed, and how many files there are.
-func newestIn(dir string) (newest time.Time, files int, err error) {
+func contentsOf(dir string) (c contents, err error) {
 	err = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -90,15 +110,14 @@ func newestIn(dir string) (newest time.Time, files int, err error) {
 		if err != nil {
 			return err
 		}
-		if info.ModTime().After(newest) {
-			newest = info.ModTime()
-		}
+		c.newest = max(c.newest, info.ModTime().UnixNano())
 		if info.Mode().IsRegular() {
-			files++
+			c.files++
+			c.bytes += info.Size()
 		}
 		return nil
 	})
-	return newest, files, err
+	return c, err
 }
 
 // matches says whether a mount point is one of the patterns'.

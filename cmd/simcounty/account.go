@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -21,6 +22,7 @@ import (
 type account struct {
 	made, sealed, refused tally
 	leaves                int64
+	last                  map[chain.Kind]time.Time // by the log
 	problems              []string
 }
 
@@ -144,7 +146,7 @@ func (a *account) readLog(ctx context.Context, server, identity string, sealing 
 	if err != nil {
 		return err
 	}
-	a.leaves = log.size
+	a.leaves, a.last = log.size, log.last
 	for id, p := range sealing {
 		if n := log.seals[p.Leaf.Subject]; n != 1 {
 			a.problem("%s 封存了 %d 次", id, n)
@@ -157,6 +159,7 @@ func (a *account) readLog(ctx context.Context, server, identity string, sealing 
 type publicLog struct {
 	size  int64
 	seals map[chain.SubjectID]int
+	last  map[chain.Kind]time.Time // of each kind
 }
 
 // readPublic reads the log from its first leaf to its checkpoint, whose root must be that of the leaves. each sees the tree as it grows.
@@ -169,7 +172,7 @@ func readPublic(ctx context.Context, server string, keys note.Verifier, each fun
 	if err != nil {
 		return l, err
 	}
-	l = publicLog{cp.Size, map[chain.SubjectID]int{}}
+	l = publicLog{cp.Size, map[chain.SubjectID]int{}, map[chain.Kind]time.Time{}}
 	var edge chain.Edge
 	for idx := int64(0); edge.Size < cp.Size; idx++ {
 		width := int(min(chain.TileWidth, cp.Size-edge.Size))
@@ -194,6 +197,9 @@ func readPublic(ctx context.Context, server string, keys note.Verifier, each fun
 			}
 			if leaf.Kind == chain.KindSealed {
 				l.seals[leaf.Subject]++
+			}
+			if t := leaf.Time(); t.After(l.last[leaf.Kind]) {
+				l.last[leaf.Kind] = t
 			}
 			h := chain.LeafHash(e)
 			edge.Append(h)

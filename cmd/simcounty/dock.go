@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"zhizheng/evidence/chain"
 	"zhizheng/internal/link"
 )
 
@@ -39,6 +40,9 @@ type dockConfig struct {
 	StoreLink  string        `help:"影像也走这条线路：监听地址=存储地址。平台须以 ZZ_S3_PUBLIC_ENDPOINT=http://监听地址 启动。" name:"store-link" placeholder:"127.0.0.1:9000=127.0.0.1:8081" env:"ZZ_SIM_STORE_LINK"`
 	Misbehave  []string      `help:"捣乱：power-loss 断电，skew 记录仪时钟错几年，duplicates 同一张卡插两座站，gaps 缺号，wrong-key 未登记的密钥，slow 有一台的线路极慢，flood 同一张卡同时归库多次。" env:"ZZ_SIM_MISBEHAVE"`
 	Work       string        `help:"造卡用的文件夹；默认用临时文件夹。造出的卡用后删除。" type:"existingdir" env:"ZZ_SIM_WORK"`
+
+	Station bool          `help:"每座站运行 zhizheng-dock station，卡在工位上插着；不填则每张卡一次 zhizheng-dock。" env:"ZZ_SIM_STATION"`
+	Over    time.Duration `help:"采集站：记录仪在多长时间内陆续插上；0 为同时。" default:"0" env:"ZZ_SIM_OVER"`
 
 	agent string // program; "" for the one beside this one
 }
@@ -75,6 +79,14 @@ func (c *dockConfig) Validate() error {
 		if !slices.Contains(ways, m) {
 			return fmt.Errorf("--misbehave：没有 %q（%s）", m, strings.Join(ways, "、"))
 		}
+	}
+	for _, m := range []string{duplicates, wrongKey, slow, flood} {
+		if c.Station && c.misbehaves(m) {
+			return fmt.Errorf("--station 时不能 --misbehave %s", m)
+		}
+	}
+	if c.Over < 0 || c.Over > 0 && !c.Station {
+		return errors.New("--over 不能为负，且只用于 --station")
 	}
 	if c.misbehaves(duplicates) && c.Stations < 2 {
 		return errors.New("--misbehave duplicates 须有两座采集站")
@@ -132,9 +144,14 @@ func dock(ctx context.Context, c dockConfig, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	all, err := c.cards(dir)
-	if err != nil {
-		return err
+	all := c.planAll()
+	if !c.Station { // else each is made when it comes
+		base := footage(c.Seed)
+		for _, k := range all {
+			if err := k.write(dir, base); err != nil {
+				return err
+			}
+		}
 	}
 	c.tell(out, all)
 
@@ -149,22 +166,9 @@ func dock(ctx context.Context, c dockConfig, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	dockings, err := c.dockings(all, ids, server, dir)
-	if err != nil {
-		return err
-	}
-	if c.misbehaves(slow) {
-		thin := &link.Line{Kbit: 256, Delay: 300 * time.Millisecond, Loss: 0.02, Seed: c.Seed}
-		if dockings[0].server, err = relay(lctx, lines, thin, "127.0.0.1:0", strings.TrimPrefix(c.Server, "http://")); err != nil {
-			return err
-		}
-	}
 	begun := time.Now()
-	g, gctx := errgroup.WithContext(lctx)
-	for _, d := range dockings {
-		g.Go(func() error { return d.run(gctx) })
-	}
-	if err := g.Wait(); err != nil {
+	dockings, err := c.dockAll(lctx, lines, all, ids, server, dir, out)
+	if err != nil {
 		return err
 	}
 	lost := 0
@@ -180,11 +184,43 @@ func dock(ctx context.Context, c dockConfig, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	if a.last[chain.KindManifest].After(begun) { // by the clock of the server
+		fmt.Fprintf(out, "按日志：最后一个指纹在开始后 %.1f 秒入册，最后一段在 %.1f 秒封存\n", a.last[chain.KindManifest].Sub(begun).Seconds(),
+			a.last[chain.KindSealed].Sub(begun).Seconds())
+	}
 	return a.tell(out)
 }
 
-// cards makes all cards; with wrongKey one more, of a station that nobody knows.
-func (c *dockConfig) cards(dir string) (all []*card, err error) {
+// dockAll has all cards docked, one agent a card or at stations.
+func (c *dockConfig) dockAll(ctx context.Context, lines *errgroup.Group, all []*card, ids []string, server, dir string, out io.Writer) ([]*docking, error) {
+	if c.Station {
+		e := &evening{c: c, server: server, dir: dir, base: footage(c.Seed), out: out}
+		for i, id := range ids {
+			if err := e.open(id, all[i*c.Recorders:(i+1)*c.Recorders]); err != nil {
+				return nil, err
+			}
+		}
+		return e.run(ctx, all)
+	}
+	dockings, err := c.dockings(all, ids, server, dir)
+	if err != nil {
+		return nil, err
+	}
+	if c.misbehaves(slow) {
+		thin := &link.Line{Kbit: 256, Delay: 300 * time.Millisecond, Loss: 0.02, Seed: c.Seed}
+		if dockings[0].server, err = relay(ctx, lines, thin, "127.0.0.1:0", strings.TrimPrefix(c.Server, "http://")); err != nil {
+			return nil, err
+		}
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	for _, d := range dockings {
+		g.Go(func() error { return d.run(ctx) })
+	}
+	return dockings, g.Wait()
+}
+
+// planAll draws all cards; with wrongKey one more, of a station that nobody knows.
+func (c *dockConfig) planAll() (all []*card) {
 	for s := range c.Stations {
 		for r := range c.Recorders {
 			all = append(all, c.planned(s, r))
@@ -193,13 +229,7 @@ func (c *dockConfig) cards(dir string) (all []*card, err error) {
 	if c.misbehaves(wrongKey) {
 		all = append(all, c.planned(c.Stations, 0))
 	}
-	base := footage(c.Seed)
-	for _, k := range all {
-		if err := k.write(dir, base); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
+	return all
 }
 
 func (c *dockConfig) tell(out io.Writer, all []*card) {

@@ -121,6 +121,7 @@ type serveCmd struct {
 	WitnessInterval time.Duration `help:"两次请见证方共签之间的最短间隔（导出证据包时立即请求）。" default:"10s" env:"ZZ_WITNESS_INTERVAL" name:"witness-interval"`
 	DemoWitnesses   bool          `help:"示例：另起两个示例见证方（法院、司法局），门限 2/3。" default:"true" negatable:"" env:"ZZ_DEMO_WITNESSES" name:"demo-witnesses"`
 	Wipe            string        `help:"采集站何时从记录仪清除已封存的原件：never 不清除，receipt 核对回执后，days:N 核对回执 N 天后再次插入时。" default:"never" env:"ZZ_WIPE"`
+	UploadParts     int           `help:"全部采集站同时上传的分片至多几个；按乡镇公平分配，加急优先，每站至少一个。" default:"64" env:"ZZ_UPLOAD_PARTS" name:"upload-parts"`
 	NamePatterns    string        `help:"文件名规则（TOML）：从名称中读出记录仪序列号、人员编号、开始时间、序号；内置常见机型，写法见 docs/name-patterns.md。" type:"existingfile" env:"ZZ_NAME_PATTERNS" name:"name-patterns"`
 }
 
@@ -140,6 +141,9 @@ func (c *serveCmd) Validate() error {
 	}
 	if c.MQTTConnections < 1 || c.MQTTConnections > 64 {
 		return errors.New("--mqtt-connections 应为 1 至 64")
+	}
+	if c.UploadParts < 1 || c.UploadParts > 10_000 {
+		return errors.New("--upload-parts 应为 1 至 10000")
 	}
 	if c.MessageDays < 1 {
 		return errors.New("--message-days 至少为 1")

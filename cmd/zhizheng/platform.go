@@ -140,7 +140,7 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 	pl.audit = audit.New(audit.Options{Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Stores: []audit.Store{{Name: mainStore, Options: svc.stored}},
 		Drill:   drill.New(drill.Options{Log: pl.log, Evidence: pl.evidence, Read: manifest.Open, Enrolment: ingest.EnrolmentKey}),
 		CasesOf: pl.cases.IDsOfEvidence, Free: c.free(svc), LogDaily: daily, LogAt: at, CanaryEvery: c.CanaryEvery, RereadEvery: c.RereadEvery, Rate: c.RereadRate, Logger: logger})
-	pl.ingest = ingest.New(ingest.Options{Series: pl.names.Series(), Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Store: svc.store, Logger: logger,
+	pl.ingest = ingest.New(ingest.Options{Series: pl.names.Series(), UploadParts: c.UploadParts, Pool: pl.pool, Log: pl.log, Evidence: pl.evidence, Store: svc.store, Logger: logger,
 		Attested:  func() bool { return svc.probe.Attested },
 		Retain:    func(now time.Time) time.Time { return now.AddDate(0, 0, c.RetentionDays) },
 		Recorder:  pl.devices.BySerial,

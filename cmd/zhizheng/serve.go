@@ -98,7 +98,7 @@ func (c *serveCmd) serve(ctx context.Context, out io.Writer, logger *slog.Logger
 	plat.run(work, g)
 	svc.watch(work, g)
 	g.Go(func() error { // the first visit: demo, then the address, then what keeps the demo moving
-		err := c.welcome(gctx, p, plat)
+		err := untilThere(gctx, p, func() error { return c.welcome(gctx, p, plat) })
 		if err == nil && c.Demo && c.DemoCounty {
 			if err := c.startCounty(work, g, plat, logger); err != nil {
 				p.say("  ! 不模拟设备上报：%v", err)

@@ -16,6 +16,8 @@ import (
 	"zhizheng/authority"
 	"zhizheng/cases"
 	"zhizheng/cmd/zhizheng/internal/demo"
+	"zhizheng/internal/fault"
+	"zhizheng/internal/pg"
 )
 
 // welcome loads the demo if asked to, and tells the person at the terminal where to go.
@@ -46,6 +48,25 @@ func (c *serveCmd) welcome(ctx context.Context, p *progress, pl *platform) error
 	p.say("\n  归库自己的文件夹：\n    bin/zhizheng-dock --identity %s --server %s --source 文件夹 --once\n", quoted(filepath.Join(c.Data, "demo-dock")), c.PublicURL)
 	p.say("  Ctrl-C 停止。")
 	return nil
+}
+
+// untilThere does it again after a while when the database went away meanwhile: that ends no server that is already answering.
+func untilThere(ctx context.Context, p *progress, fn func() error) error {
+	for {
+		err := fn()
+		var away *fault.Error
+		if !errors.As(pg.Away(err), &away) || away.Kind != fault.KindUnavailable {
+			return err
+		}
+		p.say("  ! %s", away.Detail)
+		t := time.NewTimer(away.RetryAfter)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return err
+		case <-t.C:
+		}
+	}
 }
 
 // quoted is a path as a shell takes it.

@@ -31,7 +31,7 @@ type PostgresOptions struct {
 	NoSync  bool         // tests only: a crash of the machine may lose everything
 }
 
-// Postgres is a running private cluster. Should its process die, it is started again.
+// Postgres is a running private cluster. Should its process die, it is started again, for as long as it takes.
 type Postgres struct {
 	c    *cluster
 	log  *slog.Logger
@@ -41,6 +41,8 @@ type Postgres struct {
 	mu       sync.Mutex
 	cmd      *exec.Cmd
 	stopping bool
+	served   bool          // it has answered once
+	ending   chan struct{} // closed when stopping
 	done     chan struct{} // closed when the supervisor has ended
 	err      error         // why it ended, when not by Stop; read after done
 }
@@ -58,7 +60,7 @@ func StartPostgres(ctx context.Context, o PostgresOptions) (*Postgres, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Postgres{c: c, log: log, done: make(chan struct{})}
+	p := &Postgres{c: c, log: log, ending: make(chan struct{}), done: make(chan struct{})}
 	if err := p.start(ctx, o); err != nil {
 		c.unlock()
 		return nil, err
@@ -137,7 +139,10 @@ func (p *Postgres) kill() {
 func (p *Postgres) signal(s syscall.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stopping = true
+	if !p.stopping {
+		p.stopping = true
+		close(p.ending)
+	}
 	if p.cmd != nil {
 		_ = p.cmd.Process.Signal(s) // already gone: the supervisor sees it
 	}
@@ -162,7 +167,7 @@ func (p *Postgres) supervise(started chan<- error) {
 			err = wait()
 		}
 		p.mu.Lock()
-		stopping := p.stopping
+		stopping, served := p.stopping, p.served
 		p.mu.Unlock()
 		if stopping {
 			return
@@ -170,19 +175,35 @@ func (p *Postgres) supervise(started chan<- error) {
 		if quick++; time.Since(begun) > time.Minute {
 			quick = 1
 		}
-		if quick > 5 {
+		if quick > 5 && !served {
 			p.err = fmt.Errorf("PostgreSQL ended %d times in a row: %w; %s", quick, err, p.c.logTail())
 			p.log.Error("PostgreSQL can't be kept running", "err", p.err)
 			return
 		}
-		p.log.Error("PostgreSQL ended, starting it again", "err", err)
+		p.log.Error("PostgreSQL ended, starting it again", "err", err, "times", quick, "last", p.c.logTail())
 		// Its children notice the death of the postmaster within moments and let go of the shared memory; a start before that
-		// fails and is tried again.
-		time.Sleep(time.Duration(quick) * 200 * time.Millisecond)
-		if err := p.c.endOrphan(context.Background(), p.log); err != nil {
-			p.err = err
+		// fails and is tried again. What keeps it from starting once it has served, such as a full disk, is waited out.
+		if !p.pause(min(time.Duration(quick)*200*time.Millisecond, restartEvery)) {
 			return
 		}
+		if err := p.c.endOrphan(context.Background(), p.log); err != nil {
+			p.log.Error("PostgreSQL's earlier process", "err", err) // the start will fail, and is tried again
+		}
+	}
+}
+
+// restartEvery is the longest time between two starts.
+const restartEvery = 5 * time.Second
+
+// pause waits, and says whether there is still a PostgreSQL to run.
+func (p *Postgres) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-p.ending:
+		return false
 	}
 }
 
@@ -219,6 +240,9 @@ func (p *Postgres) ready(ctx context.Context) error {
 			err = ensureDatabase(ctx, conn)
 			_ = conn.Close(ctx)
 			if err == nil {
+				p.mu.Lock()
+				p.served = true
+				p.mu.Unlock()
 				return nil
 			}
 		}

@@ -1,5 +1,6 @@
-// Package link plays a township's line: a TCP relay through which bytes pass at a rate, late, and with the stalls that lost packets cause.
-// It promises that no byte is changed, dropped or brought out of order. It is for simulations and measurements; nothing in service uses it.
+// Package link plays a township's line: a TCP relay through which bytes pass at a rate, late, and with the stalls that lost packets cause,
+// until it is cut. It promises that no byte is changed or brought out of order, and none dropped while a connection lasts. It is for
+// simulations and measurements; nothing in service uses it.
 package link
 
 import (
@@ -29,6 +30,8 @@ type Line struct {
 	up, down *rate.Limiter
 	mu       sync.Mutex
 	r        *rand.Rand
+	cut      bool
+	open     map[*func()]bool // what ends the connections there are
 }
 
 const (
@@ -61,8 +64,44 @@ func Listen(ctx context.Context, address string) (net.Listener, error) {
 	return c.Listen(ctx, "tcp", address)
 }
 
-// Relay carries the connections of a listener to an address until ctx ends. Several may share the line.
-func (l *Line) Relay(ctx context.Context, ln net.Listener, to string) error {
+// Cut breaks the connections there are, and new ones end at once until Restore.
+func (l *Line) Cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut = true
+	for end := range l.open {
+		(*end)()
+	}
+}
+
+// Restore mends what was cut.
+func (l *Line) Restore() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut = false
+}
+
+// hold remembers how a connection is ended, until it is let go. It is false while the line is cut.
+func (l *Line) hold(end func()) (letGo func(), ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cut {
+		return nil, false
+	}
+	if l.open == nil {
+		l.open = map[*func()]bool{}
+	}
+	l.open[&end] = true
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.open, &end)
+	}, true
+}
+
+// Relay carries the connections of a listener until ctx ends, each to the first of the addresses where somebody answers. Several may share
+// the line.
+func (l *Line) Relay(ctx context.Context, ln net.Listener, to ...string) error {
 	l.once.Do(l.begin)
 	stop := context.AfterFunc(ctx, func() { ln.Close() })
 	defer stop()
@@ -81,15 +120,26 @@ func (l *Line) Relay(ctx context.Context, ln net.Listener, to string) error {
 }
 
 // connect carries one connection. Where nobody answers it ends, as a line to a server that is down.
-func (l *Line) connect(ctx context.Context, near net.Conn, to string) {
+func (l *Line) connect(ctx context.Context, near net.Conn, to []string) {
 	defer near.Close()
-	far, err := (&net.Dialer{}).DialContext(ctx, "tcp", to)
-	if err != nil {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	letGo, ok := l.hold(end)
+	if !ok {
+		return
+	}
+	defer letGo()
+	var far net.Conn
+	for _, address := range to {
+		var err error
+		if far, err = (&net.Dialer{}).DialContext(ctx, "tcp", address); err == nil {
+			break
+		}
+	}
+	if far == nil {
 		return
 	}
 	defer far.Close()
-	ctx, end := context.WithCancel(ctx)
-	defer end()
 	defer context.AfterFunc(ctx, func() { near.Close(); far.Close() })()
 	var both sync.WaitGroup
 	both.Go(func() { l.carry(ctx, end, far, near, l.up, &l.Up) })

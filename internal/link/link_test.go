@@ -106,3 +106,46 @@ func TestLineToNobody(t *testing.T) {
 	stop()
 	must(t, <-ended)
 }
+
+// A line that is cut ends what it carried and carries nothing, until it is mended. Then it goes to the first that answers.
+func TestLineIsCutAndMended(t *testing.T) {
+	far, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer far.Close()
+	go func() {
+		for {
+			c, err := far.Accept()
+			if err != nil {
+				return
+			}
+			go func() { defer c.Close(); _, _ = io.Copy(c, c) }() // the other side compares
+		}
+	}()
+	near, err := Listen(t.Context(), "127.0.0.1:0")
+	must(t, err)
+	l := &Line{}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.Relay(ctx, near, "127.0.0.1:1", far.Addr().String()) }()
+	defer func() { stop(); must(t, <-ended) }()
+	echo := func() (net.Conn, error) {
+		c, err := net.Dial("tcp", near.Addr().String())
+		must(t, err)
+		t.Cleanup(func() { c.Close() })
+		_, _ = c.Write([]byte("x")) // on a line that is cut it may fail, and then so does what follows
+		_, err = io.ReadFull(c, make([]byte, 1))
+		return c, err
+	}
+	open, err := echo()
+	must(t, err)
+	l.Cut()
+	if _, err := open.Read(make([]byte, 1)); err == nil {
+		t.Error("what was open goes on after the cut")
+	}
+	if _, err := echo(); err == nil {
+		t.Error("somebody answers over a line that is cut")
+	}
+	l.Restore()
+	_, err = echo()
+	must(t, err)
+}

@@ -153,7 +153,7 @@ func away(err error) error {
 	if errors.As(err, &pe) {
 		switch pe.Code {
 		case "53100": // disk_full
-			return fault.StorageFull("数据库磁盘已满，未写入任何内容").Because(err)
+			return fault.Unavailable(5*time.Second, "数据库所在的磁盘已满，未写入任何内容；腾出空间后自动恢复").Because(err)
 		case "57P01", "57P02", "57P03", "53300", "25P03":
 			return fault.Unavailable(2*time.Second, "数据库暂时不可用，请稍后重试").Because(err)
 		}

@@ -37,7 +37,7 @@ func StoreOptions(t testing.TB) blob.Options {
 	if err != nil {
 		t.Fatalf("test store: %v", err)
 	}
-	return blob.Options{Endpoint: a.endpoint, AccessKey: a.access, SecretKey: a.secret, Bucket: "test-" + strings.ToLower(id.New())}
+	return blob.Options{Endpoint: a.Endpoint, AccessKey: a.Access, SecretKey: a.Secret, Bucket: "test-" + strings.ToLower(id.New())}
 }
 
 // StoreFile is where the embedded store keeps the newest version of an object on disk, for tests that damage it.
@@ -50,9 +50,58 @@ func StoreFile(t testing.TB, bucket, key string) string {
 	return filepath.Join(a.dir, "s3", "objects", bucket, key)
 }
 
-type storeAddress struct{ endpoint, access, secret, dir string }
+// StoreProcess is an embedded store of one test's own, which outlives its kills.
+type StoreProcess struct {
+	Endpoint, Access, Secret string
 
-const storeRole = "ZZ_TESTENV_STORE"
+	dir  string
+	cmd  *exec.Cmd
+	gone chan struct{}
+}
+
+// NewStore starts a store for a test to kill and start again. It ends with the test.
+func NewStore(t testing.TB) *StoreProcess {
+	t.Helper()
+	run, err := storeDir()
+	if err != nil {
+		t.Fatalf("test store: %v", err)
+	}
+	dir, err := os.MkdirTemp(run, "store-")
+	if err != nil {
+		t.Fatalf("test store: %v", err)
+	}
+	p := &StoreProcess{dir: dir}
+	t.Cleanup(func() {
+		p.Kill(t)
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	p.Start(t)
+	return p
+}
+
+// Start starts it on the same objects and address.
+func (p *StoreProcess) Start(t testing.TB) {
+	t.Helper()
+	if err := p.start(); err != nil {
+		t.Fatalf("test store: %v", err)
+	}
+}
+
+// Kill ends it without a word.
+func (p *StoreProcess) Kill(t testing.TB) {
+	t.Helper()
+	if err := p.cmd.Process.Kill(); err != nil {
+		t.Fatalf("test store: %v", err)
+	}
+	<-p.gone
+}
+
+const (
+	storeRole   = "ZZ_TESTENV_STORE"
+	storeListen = "ZZ_TESTENV_STORE_LISTEN"
+)
 
 // init turns a copy of the test binary into the store. It runs in a process of its own because the store changes the working
 // directory, and tests read their files relative to it.
@@ -61,7 +110,7 @@ func init() {
 	if dir == "" {
 		return
 	}
-	s, err := embedded.StartS3(context.Background(), embedded.S3Options{Dir: dir})
+	s, err := embedded.StartS3(context.Background(), embedded.S3Options{Dir: dir, Listen: os.Getenv(storeListen)})
 	if err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
@@ -73,47 +122,51 @@ func init() {
 }
 
 // store starts the store of this test binary; it ends with it.
-var store = sync.OnceValues(func() (storeAddress, error) {
+var store = sync.OnceValues(func() (*StoreProcess, error) {
 	dir, err := storeDir()
 	if err != nil {
-		return storeAddress{}, err
+		return nil, err
 	}
-	type answer struct {
-		a   storeAddress
-		err error
-	}
-	said := make(chan answer)
+	p := &StoreProcess{dir: dir}
+	return p, p.start()
+})
+
+func (p *StoreProcess) start() error {
+	p.gone = make(chan struct{})
+	said := make(chan error)
 	go func() {
-		// The kernel ends the child when this thread ends, so the goroutine keeps it for good.
+		// The kernel ends the child when this thread ends, so the goroutine keeps it as long as the child lives.
 		runtime.LockOSThread()
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), storeRole+"="+dir)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-		log, err := os.Create(filepath.Join(dir, "store.log"))
+		p.cmd = exec.Command(os.Args[0])
+		p.cmd.Env = append(os.Environ(), storeRole+"="+p.dir, storeListen+"="+strings.TrimPrefix(p.Endpoint, "http://"))
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+		log, err := os.Create(filepath.Join(p.dir, "store.log"))
 		if err != nil {
-			said <- answer{err: err}
+			said <- err
 			return
 		}
-		cmd.Stderr = log
-		out, err := cmd.StdoutPipe()
+		defer log.Close()
+		p.cmd.Stderr = log
+		out, err := p.cmd.StdoutPipe()
 		if err == nil {
-			err = cmd.Start()
+			err = p.cmd.Start()
 		}
 		if err != nil {
-			said <- answer{err: err}
+			said <- err
 			return
 		}
 		line, err := bufio.NewReader(out).ReadString('\n')
 		if w := strings.Fields(line); err == nil && len(w) == 4 && w[0] == "ready" {
-			said <- answer{a: storeAddress{w[1], w[2], w[3], dir}}
+			p.Endpoint, p.Access, p.Secret = w[1], w[2], w[3]
+			said <- nil
 		} else {
-			said <- answer{err: fmt.Errorf("the store said %q: %v", line, err)}
+			said <- fmt.Errorf("the store said %q: %v", line, err)
 		}
-		_ = cmd.Wait() // killed with us
+		_ = p.cmd.Wait() // killed by the test, or with us
+		close(p.gone)
 	}()
-	x := <-said
-	return x.a, x.err
-})
+	return <-said
+}
 
 // storeDir is on a file system with user attributes; a temporary folder in memory often has none.
 func storeDir() (string, error) {

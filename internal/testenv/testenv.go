@@ -83,7 +83,9 @@ func runDir() (string, error) {
 	return dir, os.Rename(making, dir)
 }
 
-// binaryDir is the run folder of this test binary.
+// Dir is a folder for what all tests of this binary share, open to other accounts. A later test binary removes it.
+func Dir() (string, error) { return binaryDir() }
+
 var binaryDir = sync.OnceValues(runDir)
 
 var alive []*os.File

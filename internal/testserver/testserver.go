@@ -3,7 +3,10 @@
 package testserver
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -12,6 +15,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -19,11 +24,12 @@ import (
 	"zhizheng/internal/testenv"
 )
 
-// Server is bin/zhizheng with the demo county, without its devices and its footage.
+// Server is zhizheng with the demo county, without its devices and its footage.
 type Server struct {
 	Bin  string // program
 	Data string
 	URL  string
+	Env  []string // settings of what it and its administration share: services elsewhere
 
 	address string
 	args    []string
@@ -35,47 +41,142 @@ type Server struct {
 // New builds the server, starts it and waits until it answers. It ends with the test.
 func New(t testing.TB, args ...string) *Server {
 	t.Helper()
+	s := Make(t, append(Demo(), args...)...)
+	s.Begin(t)
+	testenv.Eventually(t, 2*time.Minute, func() bool {
+		_, err := os.Stat(filepath.Join(s.Identity(), "station.json"))
+		return err == nil
+	})
+	return s
+}
+
+// Demo are the settings of a server with the demo county.
+func Demo() []string { return []string{"--demo", "--no-demo-county", "--no-demo-footage"} }
+
+// Make prepares a server that has not run yet, with nothing but these settings. Its data folder goes with the test.
+func Make(t testing.TB, args ...string) *Server {
+	t.Helper()
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o755); err != nil { // the database runs as another user
 		t.Fatal(err)
 	}
-	s := &Server{Bin: Build(t, dir, "zhizheng", "zhizheng/cmd/zhizheng"), Data: filepath.Join(dir, "data"), address: freeAddress(t), args: args}
+	s := &Server{Bin: filepath.Join(Programs(t), "zhizheng"), Data: filepath.Join(dir, "data"), address: freeAddress(t), args: args}
 	s.URL = "http://" + s.address
 	var err error
 	if s.log, err = os.Create(filepath.Join(dir, "log")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if s.cmd != nil {
-			_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may be gone
-			<-s.gone
-		}
-		if t.Failed() {
-			b := s.Log(t)
-			t.Logf("server:\n%s", b[max(0, len(b)-8000):])
-		}
 		s.log.Close()
 		// The database of a root run lies outside the data folder; the project's own script knows where.
 		if out, err := exec.Command(filepath.Join("..", "..", "deploy", "clean-data"), s.Data).CombinedOutput(); err != nil {
 			t.Errorf("clean: %v\n%s", err, out)
 		}
 	})
-	s.Start(t)
-	testenv.Eventually(t, 2*time.Minute, func() bool {
-		_, err := os.Stat(filepath.Join(s.Identity(), "station.json"))
-		return err == nil && s.ready(t)
-	})
 	return s
 }
 
-// Build makes a program of this module in dir.
-func Build(t testing.TB, dir, name, pkg string) string {
+// Begin starts what Make prepared and waits until it answers. It ends with the test.
+func (s *Server) Begin(t testing.TB) {
 	t.Helper()
-	bin := filepath.Join(dir, name)
-	if out, err := exec.Command("go", "build", "-buildvcs=false", "-o", bin, pkg).CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
+	t.Cleanup(func() {
+		_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may be gone
+		<-s.gone
+		if t.Failed() {
+			b := s.Log(t)
+			t.Logf("server:\n%s", b[max(0, len(b)-8000):])
+		}
+	})
+	s.Start(t)
+	testenv.Eventually(t, 2*time.Minute, func() bool { return s.ready(t) })
+}
+
+// Programs are all of this module's that the tests run, built once: the folder has zhizheng, dock and verify.
+func Programs(t testing.TB) string {
+	t.Helper()
+	dir, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// programs builds as `make build` does, so that after it only the linking is left to do.
+var programs = sync.OnceValues(func() (string, error) {
+	dir, err := testenv.Dir()
+	if err != nil {
+		return "", err
+	}
+	dir = filepath.Join(dir, "bin")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-trimpath", "-ldflags", "-s -w", "-o", dir+"/", "zhizheng/cmd/zhizheng", "zhizheng/cmd/dock", "zhizheng/cmd/verify")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return dir, nil
+})
+
+// BuildShifted builds a program whose clock is wrong by the seconds of ZZ_TEST_CLOCK, from its first moment: the standard library's clock
+// is another for this one build. Its monotonic clock is right, as that of a machine with a flat battery is.
+func BuildShifted(t testing.TB, pkg string) string {
+	t.Helper()
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, clock := t.TempDir(), filepath.Join(strings.TrimSpace(string(root)), "src", "time", "time.go")
+	text, err := os.ReadFile(clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const now = "func Now() Time {\n\tsec, nsec, mono := runtimeNow()\n"
+	if !bytes.Contains(text, []byte(now)) {
+		t.Fatalf("this Go's clock is read in another way: look at Now in %s", clock)
+	}
+	text = bytes.Replace(text, []byte(now), []byte(now+"\tsec += shift\n"), 1)
+	text = append(text, `
+var shift = func() (n int64) {
+	text, _ := syscall.Getenv("ZZ_TEST_CLOCK")
+	sign := int64(1)
+	for _, r := range text {
+		if r == '-' {
+			sign = -1
+		} else {
+			n = 10*n + int64(r-'0')
+		}
+	}
+	return sign * n
+}()
+`...)
+	text = bytes.Replace(text, []byte("import ("), []byte("import (\n\t\"syscall\""), 1)
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{clock: filepath.Join(dir, "time.go")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, b := range map[string][]byte{"time.go": text, "overlay.json": overlay} {
+		if err := os.WriteFile(filepath.Join(dir, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bin := filepath.Join(dir, "shifted")
+	cmd := exec.Command("go", "build", "-buildvcs=false", "-trimpath", "-ldflags", "-s -w", "-overlay", filepath.Join(dir, "overlay.json"), "-o", bin, pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build %s with another clock: %v\n%s", pkg, err, out)
 	}
 	return bin
+}
+
+// Run runs a command of administration beside the server, and gives what it printed.
+func (s *Server) Run(t testing.TB, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(s.Bin, append(args, "--data", s.Data)...)
+	cmd.Env = append(os.Environ(), s.Env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("zhizheng %s: %v\n%s", args, err, out)
+	}
+	return string(out)
 }
 
 // Identity is the folder of the demo's docking station.
@@ -84,7 +185,8 @@ func (s *Server) Identity() string { return filepath.Join(s.Data, "demo-dock") }
 // Start starts it on the same data and address; Ready waits until it answers.
 func (s *Server) Start(t testing.TB) {
 	t.Helper()
-	s.cmd = exec.Command(s.Bin, append([]string{"serve", "--demo", "--no-demo-county", "--no-demo-footage", "--data", s.Data, "--listen", s.address}, s.args...)...)
+	s.cmd = exec.Command(s.Bin, append([]string{"serve", "--data", s.Data, "--listen", s.address}, s.args...)...)
+	s.cmd.Env = append(os.Environ(), s.Env...)
 	s.cmd.Stdout, s.cmd.Stderr = s.log, s.log
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -103,6 +205,16 @@ func (s *Server) Ready(t testing.TB) {
 }
 
 func (s *Server) ready(t testing.TB) bool { return s.Get(t.Context(), "/readyz") != nil }
+
+// Running says whether the process is there.
+func (s *Server) Running() bool {
+	select {
+	case <-s.gone:
+		return false
+	default:
+		return true
+	}
+}
 
 // Kill ends it without a word.
 func (s *Server) Kill(t testing.TB) {
@@ -141,13 +253,13 @@ func (s *Server) Get(ctx context.Context, path string) []byte {
 	return b
 }
 
-// freeAddress has its two neighbours free too, for the store and the broker.
+// freeAddress has its three neighbours free too, for the store, the broker and the demo's time-stamp authority.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	for range 50 {
 		port := 20000 + rand.IntN(40000)
 		free := true
-		for i := range 3 {
+		for i := range 4 {
 			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+i)))
 			if err != nil {
 				free = false
@@ -159,6 +271,6 @@ func freeAddress(t testing.TB) string {
 			return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 		}
 	}
-	t.Fatal("no three free ports in a row")
+	t.Fatal("no four free ports in a row")
 	return ""
 }

@@ -218,6 +218,13 @@ order by taken_at desc limit 1;
 insert into station_live (station, at, body) values ($1, $2, $3)
 on conflict (station) do update set at = excluded.at, body = excluded.body;
 
+-- name: SendingStations :many
+-- those that have said lately that they have something to send
+select l.station, s.township, coalesce((l.body ->> 'parallel')::int, 0)::int as parallel, coalesce((l.body ->> 'urgent')::boolean, false)::boolean as urgent
+from station_live l join station s on s.id = l.station
+where l.at > sqlc.arg('since')::timestamptz and coalesce((l.body ->> 'queue_files')::int, 0) > 0
+order by l.station;
+
 -- name: Docks :many
 select s.id, s.name, s.township, l.at, coalesce(l.body, '{}')::jsonb as body
 from station s left join station_live l on l.station = s.id

@@ -1642,6 +1642,46 @@ func (q *Queries) SeenCheckpoint(ctx context.Context, hash []byte) (SeenCheckpoi
 	return i, err
 }
 
+const sendingStations = `-- name: SendingStations :many
+select l.station, s.township, coalesce((l.body ->> 'parallel')::int, 0)::int as parallel, coalesce((l.body ->> 'urgent')::boolean, false)::boolean as urgent
+from station_live l join station s on s.id = l.station
+where l.at > $1::timestamptz and coalesce((l.body ->> 'queue_files')::int, 0) > 0
+order by l.station
+`
+
+type SendingStationsRow struct {
+	Station  string
+	Township string
+	Parallel int32
+	Urgent   bool
+}
+
+// those that have said lately that they have something to send
+func (q *Queries) SendingStations(ctx context.Context, since time.Time) ([]SendingStationsRow, error) {
+	rows, err := q.db.Query(ctx, sendingStations, since)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SendingStationsRow{}
+	for rows.Next() {
+		var i SendingStationsRow
+		if err := rows.Scan(
+			&i.Station,
+			&i.Township,
+			&i.Parallel,
+			&i.Urgent,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const setEpoch = `-- name: SetEpoch :exec
 update chain_epoch set top = $3, arrived = arrived + $4, first_ms = least(first_ms, $5::bigint), last_ms = greatest(last_ms, $5::bigint)
 where key_id = $1 and epoch = $2

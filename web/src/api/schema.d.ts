@@ -286,7 +286,7 @@ export interface paths {
             cookie?: never;
         };
         get?: never;
-        /** How the docking goes, for people to look at */
+        /** How the docking goes, for people to look at; the answer is the station's share of what may be sent at once */
         put: operations["putStationLive"];
         post?: never;
         delete?: never;
@@ -3124,6 +3124,12 @@ export interface components {
              * @description As the schedule has it now; 0 or absent for none
              */
             limit?: number;
+            /** @description Parts that it could have on their way at once */
+            parallel?: number;
+            /** @description How many it was told that it may */
+            share?: number;
+            /** @description Some of what it has to send is urgent */
+            urgent?: boolean;
             /**
              * Format: date-time
              * @description When all will be there, by the present rate
@@ -3132,6 +3138,10 @@ export interface components {
             problem?: string;
             version?: string;
             slots: components["schemas"]["StationSlot"][];
+        };
+        StationShare: {
+            /** @description Parts that the station may have on their way at once from now on */
+            parallel: number;
         };
         StationSlot: {
             slot: number;
@@ -3805,12 +3815,14 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Taken */
-            204: {
+            /** @description The share */
+            200: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/json": components["schemas"]["StationShare"];
+                };
             };
             default: components["responses"]["Problem"];
         };

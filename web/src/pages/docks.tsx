@@ -3,7 +3,7 @@
 import { ApiOutlined, CheckCircleOutlined, ClockCircleOutlined, CloudUploadOutlined, DisconnectOutlined, ExclamationCircleOutlined, LoadingOutlined, MinusCircleOutlined, PrinterOutlined, SafetyCertificateOutlined, StopOutlined, UsbOutlined } from "@ant-design/icons";
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, useParams } from "@tanstack/react-router";
-import { Button } from "antd";
+import { Button, Tooltip } from "antd";
 import type { ReactNode } from "react";
 import { useTranslation } from "react-i18next";
 import { client, unwrap, type Schemas } from "../api/client";
@@ -139,7 +139,7 @@ function Station({ d }: { d: Dock }) {
       <div className="card"><div className="figs">
         <div><span className="sub">{t("在站指纹 已入册 / 应有")}</span><b>{count(prints)} <small className="sub">/ {count(files)}</small></b></div>
         <div><span className="sub">{t("待传")}</span><b>{bytes(l.queue_bytes ?? 0)} <small className="sub">{t("{{n}} 段", { n: count(l.queue_files ?? 0) })}</small></b></div>
-        <div><span className="sub">{t("上行")}</span><b>{rate(l.rate)} <small className="sub">{l.limit ? t("限 {{n}}", { n: rate(l.limit) }) : t("不限速")}</small></b></div>
+        <div><span className="sub">{t("上行")}</span><b>{rate(l.rate)} <small className="sub">{l.limit ? t("限 {{n}}", { n: rate(l.limit) }) : t("不限速")}{l.share && l.parallel && l.share < l.parallel ? <> · <Tooltip title={t("全县同时上传时，平台按乡镇公平分配，加急优先。")}><span>{t("并行 {{n}} / {{all}}", { n: l.share, all: l.parallel })}</span></Tooltip></> : null}</small></b></div>
         <div><span className="sub">{t("预计传完")}</span><b>{l.queue_bytes ? (l.done ? shortTime(l.done) : t("暂停中")) : "—"}</b></div>
         <div><span className="sub">{t("待人处理")}</span><b className={held.length ? "bad" : ""}>{count(held.length)}</b></div>
       </div></div>
