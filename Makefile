@@ -44,6 +44,7 @@ web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src we
 test: ## Everything: checks, Go on real services, console, browser (installs what it needs)
 	@deploy/setup test
 	@$(MAKE) --no-print-directory build check test-go test-web test-browser
+	@$(MAKE) --no-print-directory fuzz FUZZ=10s IN="devices ingest"
 
 .PHONY: test-go
 test-go: web/dist/index.html
@@ -72,8 +73,12 @@ bench: build ## Figures with targets, tab-separated, and the machine they were t
 .PHONY: soak
 soak: build ## Hours: every test in its long form (20 kills during docking …), then each parser fuzzed for FUZZ (5m)
 	@ZZ_SOAK=1 go test -count=1 -timeout 6h ./...
-	@git grep -l '^func Fuzz' -- '*_test.go' | while read -r f; do sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$f" | while read -r name; do \
-	  echo "== $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZ) -fuzzminimizetime 20x "./$$(dirname "$$f")" || exit 1; done || exit 1; done
+	@$(MAKE) --no-print-directory fuzz
+
+.PHONY: fuzz
+fuzz: ## Fuzz each parser for FUZZ (5m), those of the folders IN or all
+	@git grep -l '^func Fuzz' -- $(if $(IN),$(foreach d,$(IN),'$(d)/*_test.go'),'*_test.go') | while read -r f; do sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$f" | while read -r name; do \
+	  echo "== $$name for $(FUZZ)"; out=$$(go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZ) -fuzzminimizetime 20x "./$$(dirname "$$f")" 2>&1) || { echo "$$out"; exit 1; }; done || exit 1; done
 
 .PHONY: clean-data
 clean-data: ## Remove the demo's data (DATA=./data), the database cluster and locked objects included
