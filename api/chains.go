@@ -60,7 +60,7 @@ func (s *Server) GetDeviceChain(ctx context.Context, r GetDeviceChainRequestObje
 			out.Pending = append(out.Pending, PendingFootage{EvidenceID: string(p.ID), FileName: p.FileName, Size: p.Size, Recorder: ptr(p.Recorder), RegisteredAt: p.RegisteredAt})
 		}
 		for _, g := range report.Inferred {
-			out.Inferred = append(out.Inferred, *inferredView(&g))
+			out.Inferred = append(out.Inferred, *v.inferred(&g))
 		}
 	}
 	return out, v.err
@@ -137,7 +137,7 @@ func (s *Server) completenessOf(ctx context.Context, sc evidence.Scope, rec evid
 	v := &chainView{s: s, ctx: ctx, see: true}
 	out := &Completeness{KeyID: c.KeyID, Own: c.Own, Station: ptr(c.Station), StationName: ptr(c.StationName), Epoch: int64(c.Epoch), Counter: int64(c.Counter), SignedAt: c.SignedAt,
 		Previous: v.clip(c.Previous), Next: v.clip(c.Next), GapBefore: v.gap(c.GapBefore), GapAfter: v.gap(c.GapAfter),
-		InferredBefore: inferredView(c.InferredBefore), InferredAfter: inferredView(c.InferredAfter),
+		InferredBefore: v.inferred(c.InferredBefore), InferredAfter: v.inferred(c.InferredAfter),
 		NotAfter: ChainBound{LeafIndex: c.NotAfter.Leaf, At: c.NotAfter.At}, Tail: tailView(c.Tail), Anomalies: v.anomalies(c.Anomalies)}
 	if c.NotBefore != nil {
 		out.NotBefore = &ChainBound{LeafIndex: c.NotBefore.Leaf, At: c.NotBefore.At}
@@ -285,10 +285,19 @@ func ranges(all []manifest.Range) *[]CounterRange {
 	return &out
 }
 
-func inferredView(g *ingest.InferredGap) *InferredGap {
+func (v *chainView) inferred(g *ingest.InferredGap) *InferredGap {
 	if g == nil {
 		return nil
 	}
-	return &InferredGap{Series: g.Series, First: int64(g.First), Last: int64(g.Last), Count: int64(g.Count()), BeforeID: string(g.Before.ID), BeforeName: g.Before.FileName,
+	out := &InferredGap{Series: g.Series, First: int64(g.First), Last: int64(g.Last), Count: int64(g.Count()), BeforeID: string(g.Before.ID), BeforeName: g.Before.FileName,
 		AfterID: string(g.After.ID), AfterName: g.After.FileName}
+	if len(g.Reasons) == 0 {
+		return out
+	}
+	reasons := make([]GapReason, len(g.Reasons))
+	for i, r := range g.Reasons {
+		reasons[i] = GapReason{First: int64(r.First), Last: int64(r.Last), Reason: r.Reason, OfficerName: v.name(r.Officer), Station: ptr(r.Station), At: r.At, LeafIndex: v.leaf(r.LogKey)}
+	}
+	out.Reasons = &reasons
+	return out
 }

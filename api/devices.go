@@ -116,7 +116,8 @@ func (s *Server) ListDeadLetters(ctx context.Context, r ListDeadLettersRequestOb
 	if err := wholeCounty(ctx); err != nil {
 		return nil, err
 	}
-	page, next, err := s.Ingest.DeadLetters(ctx, val(r.Params.Cursor), pageLimit(r.Params.Limit))
+	p := r.Params
+	page, next, err := s.Ingest.DeadLetters(ctx, ingest.LetterFilter{Source: val(p.Source), Reason: val(p.Reason), Open: val(p.Open)}, val(p.Cursor), pageLimit(p.Limit))
 	if err != nil {
 		return nil, err
 	}
@@ -143,6 +144,43 @@ func (s *Server) ReplayDeadLetter(ctx context.Context, r ReplayDeadLetterRequest
 	}
 	d, err := s.Ingest.Replay(ctx, r.ID, authority.ActorFrom(ctx).UserID)
 	return ReplayDeadLetter200JSONResponse(deadLetterView(d)), err
+}
+
+// ListDeadLetterReasons counts them by what was wrong.
+func (s *Server) ListDeadLetterReasons(ctx context.Context, _ ListDeadLetterReasonsRequestObject) (ListDeadLetterReasonsResponseObject, error) {
+	if err := wholeCounty(ctx); err != nil {
+		return nil, err
+	}
+	all, err := s.Ingest.LetterReasons(ctx)
+	out := ListDeadLetterReasons200JSONResponse{Items: make([]DeadLetterReason, len(all))}
+	for i, r := range all {
+		out.Items[i] = DeadLetterReason{Source: r.Source, Reason: r.Reason, Count: r.Count, Open: r.Open, Newest: r.Newest}
+	}
+	return out, err
+}
+
+// ReplayDeadLetters takes several again.
+func (s *Server) ReplayDeadLetters(ctx context.Context, r ReplayDeadLettersRequestObject) (ReplayDeadLettersResponseObject, error) {
+	if err := wholeCounty(ctx); err != nil {
+		return nil, err
+	}
+	b, by := r.Body, authority.ActorFrom(ctx).UserID
+	var done []ingest.Replayed
+	var next string
+	var err error
+	switch named := b.Ids != nil; {
+	case named == (b.Source != nil && b.Reason != nil):
+		return nil, fault.Invalid("请给出报文编号，或来源与原因")
+	case named:
+		done, err = s.Ingest.ReplayNamed(ctx, *b.Ids, by)
+	default:
+		done, next, err = s.Ingest.ReplayNext(ctx, *b.Source, *b.Reason, val(b.Cursor), pageLimit(b.Limit), by)
+	}
+	if err != nil {
+		return nil, err
+	}
+	items, err := reshape[[]ReplayedDeadLetter](done)
+	return ReplayDeadLetters200JSONResponse{Items: items, NextCursor: next}, err
 }
 
 func deadLetterView(d ingest.DeadLetter) DeadLetter {

@@ -48,7 +48,8 @@ func (s *Server) ListEvidence(ctx context.Context, r ListEvidenceRequestObject) 
 		return nil, err
 	}
 	page, err := s.Evidence.List(ctx, sc, evidence.Filter{Status: string(val(p.Status)), Verdict: val(p.Verdict), Recorder: val(p.Recorder),
-		DeviceID: val(p.DeviceID), SHA256: val(p.Sha256), Query: val(p.Q), From: p.From, To: p.To, Late: val(p.Late)}, val(p.Cursor), pageLimit(p.Limit))
+		DeviceID: val(p.DeviceID), SHA256: val(p.Sha256), Query: val(p.Q), From: p.From, To: p.To, Late: val(p.Late),
+		Activity: string(val(p.Activity)), ActivityID: val(p.ActivityID)}, val(p.Cursor), pageLimit(p.Limit))
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +124,8 @@ func (s *Server) evidenceFile(ctx context.Context, eid evidence.ID) (Evidence, e
 	if v.Wearer, err = s.wearerOf(ctx, rec); err != nil {
 		return Evidence{}, err
 	}
-	return v, nil
+	v.ActivityRef, err = s.activityOf(ctx, rec)
+	return v, err
 }
 
 // leavesOf gives the leaves that carry the record: the manifest and everything on its own chain.
@@ -155,12 +157,15 @@ func (s *Server) evidenceView(r evidence.Record, townships map[string]string) (E
 		RetainUntil: r.RetainUntil, Check: ptr(r.Check), Restricted: r.Restricted, Held: r.HoldState == "pending" || r.HoldState == "active",
 		HoldState: &r.HoldState, HasPoster: r.PosterKey != "", Leaves: []LogPosition{},
 		VerifiedAt: r.VerifiedAt, Sm3: ptr(hex.EncodeToString(r.SM3)), Damage: ptr(r.Damage),
-		Activity: ptr(r.Activity), WipedAt: r.WipedAt,
+		ActivityName: ptr(evidence.ActivityNames[r.Activity]), WipedAt: r.WipedAt,
 	}
 	if err := json.Unmarshal(r.Media, &v.Media); err != nil {
 		return v, fmt.Errorf("read media facts of %s: %w", r.ID, err)
 	}
 	v.Media.Verdict = r.Verdict
+	if r.Activity != "" {
+		v.Activity = new(ActivityKind(r.Activity))
+	}
 	v.ContentType = contentTypeOf(r, v.Media)
 	s.retention(&v, r)
 	return v, nil

@@ -19,27 +19,84 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
-// Defines values for ActivityID.
+// Defines values for ActivityChangeWhat.
 const (
-	ActivityIDInspection ActivityID = "inspection"
-	ActivityIDOther      ActivityID = "other"
-	ActivityIDPatrol     ActivityID = "patrol"
-	ActivityIDPersuasion ActivityID = "persuasion"
-	ActivityIDService    ActivityID = "service"
+	Cancelled ActivityChangeWhat = "cancelled"
+	Changed   ActivityChangeWhat = "changed"
+	Planned   ActivityChangeWhat = "planned"
 )
 
-// Valid indicates whether the value is a known member of the ActivityID enum.
-func (e ActivityID) Valid() bool {
+// Valid indicates whether the value is a known member of the ActivityChangeWhat enum.
+func (e ActivityChangeWhat) Valid() bool {
 	switch e {
-	case ActivityIDInspection:
+	case Cancelled:
 		return true
-	case ActivityIDOther:
+	case Changed:
 		return true
-	case ActivityIDPatrol:
+	case Planned:
 		return true
-	case ActivityIDPersuasion:
+	default:
+		return false
+	}
+}
+
+// Defines values for ActivityFieldField.
+const (
+	ActivityFieldFieldCase     ActivityFieldField = "case"
+	ActivityFieldFieldKind     ActivityFieldField = "kind"
+	ActivityFieldFieldOfficers ActivityFieldField = "officers"
+	ActivityFieldFieldPlace    ActivityFieldField = "place"
+	ActivityFieldFieldTime     ActivityFieldField = "time"
+	ActivityFieldFieldTitle    ActivityFieldField = "title"
+)
+
+// Valid indicates whether the value is a known member of the ActivityFieldField enum.
+func (e ActivityFieldField) Valid() bool {
+	switch e {
+	case ActivityFieldFieldCase:
 		return true
-	case ActivityIDService:
+	case ActivityFieldFieldKind:
+		return true
+	case ActivityFieldFieldOfficers:
+		return true
+	case ActivityFieldFieldPlace:
+		return true
+	case ActivityFieldFieldTime:
+		return true
+	case ActivityFieldFieldTitle:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ActivityKind.
+const (
+	ActivityKindInspection    ActivityKind = "inspection"
+	ActivityKindInvestigation ActivityKind = "investigation"
+	ActivityKindOther         ActivityKind = "other"
+	ActivityKindPatrol        ActivityKind = "patrol"
+	ActivityKindPersuasion    ActivityKind = "persuasion"
+	ActivityKindPublicity     ActivityKind = "publicity"
+	ActivityKindService       ActivityKind = "service"
+)
+
+// Valid indicates whether the value is a known member of the ActivityKind enum.
+func (e ActivityKind) Valid() bool {
+	switch e {
+	case ActivityKindInspection:
+		return true
+	case ActivityKindInvestigation:
+		return true
+	case ActivityKindOther:
+		return true
+	case ActivityKindPatrol:
+		return true
+	case ActivityKindPersuasion:
+		return true
+	case ActivityKindPublicity:
+		return true
+	case ActivityKindService:
 		return true
 	default:
 		return false
@@ -364,6 +421,30 @@ func (e ManifestResultStatus) Valid() bool {
 	}
 }
 
+// Defines values for ReplayedDeadLetterOutcome.
+const (
+	ReplayedDeadLetterOutcomeAccepted ReplayedDeadLetterOutcome = "accepted"
+	ReplayedDeadLetterOutcomeKnown    ReplayedDeadLetterOutcome = "known"
+	ReplayedDeadLetterOutcomePassed   ReplayedDeadLetterOutcome = "passed"
+	ReplayedDeadLetterOutcomeRefused  ReplayedDeadLetterOutcome = "refused"
+)
+
+// Valid indicates whether the value is a known member of the ReplayedDeadLetterOutcome enum.
+func (e ReplayedDeadLetterOutcome) Valid() bool {
+	switch e {
+	case ReplayedDeadLetterOutcomeAccepted:
+		return true
+	case ReplayedDeadLetterOutcomeKnown:
+		return true
+	case ReplayedDeadLetterOutcomePassed:
+		return true
+	case ReplayedDeadLetterOutcomeRefused:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for SealResultStatus.
 const (
 	SealResultStatusSealed SealResultStatus = "sealed"
@@ -543,12 +624,100 @@ type Account struct {
 
 // Activity defines model for Activity.
 type Activity struct {
-	ID   ActivityID `json:"id"`
-	Name string     `json:"name"`
+	CancelReason *string       `json:"cancel_reason,omitempty"`
+	CancelledAt  *time.Time    `json:"cancelled_at,omitempty"`
+	Case         *ActivityCase `json:"case,omitempty"`
+
+	// Changes Oldest first; not in a list
+	Changes *[]ActivityChange `json:"changes,omitempty"`
+
+	// ClipCount Clips labelled with it
+	ClipCount     int64     `json:"clip_count"`
+	CreatedAt     time.Time `json:"created_at"`
+	CreatedByName string    `json:"created_by_name"`
+
+	// Day At +08:00
+	Day openapi_types.Date `json:"day"`
+
+	// Editable Whether the caller may change or cancel it now
+	Editable bool `json:"editable"`
+
+	// From Hour and minute at +08:00; absent without hours
+	From     *string           `json:"from,omitempty"`
+	ID       string            `json:"id"`
+	Kind     ActivityKind      `json:"kind"`
+	KindName string            `json:"kind_name"`
+	Officers []ActivityOfficer `json:"officers"`
+	Place    *string           `json:"place,omitempty"`
+	Revision int               `json:"revision"`
+	Title    string            `json:"title"`
+
+	// To As from; not after it means of the next day
+	To           *string `json:"to,omitempty"`
+	Township     string  `json:"township"`
+	TownshipName string  `json:"township_name"`
 }
 
-// ActivityID defines model for ActivityID.
-type ActivityID string
+// ActivityCase defines model for ActivityCase.
+type ActivityCase struct {
+	ID     string `json:"id"`
+	Number string `json:"number"`
+	Title  string `json:"title"`
+}
+
+// ActivityChange defines model for ActivityChange.
+type ActivityChange struct {
+	ActorName string             `json:"actor_name"`
+	At        time.Time          `json:"at"`
+	Fields    []ActivityField    `json:"fields"`
+	Reason    *string            `json:"reason,omitempty"`
+	What      ActivityChangeWhat `json:"what"`
+}
+
+// ActivityChangeWhat defines model for ActivityChange.What.
+type ActivityChangeWhat string
+
+// ActivityField defines model for ActivityField.
+type ActivityField struct {
+	After  string             `json:"after"`
+	Before string             `json:"before"`
+	Field  ActivityFieldField `json:"field"`
+}
+
+// ActivityFieldField defines model for ActivityField.Field.
+type ActivityFieldField string
+
+// ActivityKind defines model for ActivityKind.
+type ActivityKind string
+
+// ActivityOfficer defines model for ActivityOfficer.
+type ActivityOfficer struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// ActivityPage defines model for ActivityPage.
+type ActivityPage struct {
+	Items      []Activity `json:"items"`
+	NextCursor string     `json:"next_cursor"`
+	Total      int64      `json:"total"`
+}
+
+// ActivityRef The activity that a clip's label names
+type ActivityRef struct {
+	Cancelled bool               `json:"cancelled"`
+	Day       openapi_types.Date `json:"day"`
+	ID        string             `json:"id"`
+	Kind      ActivityKind       `json:"kind"`
+	KindName  string             `json:"kind_name"`
+	Title     string             `json:"title"`
+}
+
+// ActivityWord defines model for ActivityWord.
+type ActivityWord struct {
+	ID   ActivityKind `json:"id"`
+	Name string       `json:"name"`
+}
 
 // AdvanceCase defines model for AdvanceCase.
 type AdvanceCase struct {
@@ -849,6 +1018,21 @@ type ChainTail struct {
 	Counter int64 `json:"counter"`
 }
 
+// ChangeActivity defines model for ChangeActivity.
+type ChangeActivity struct {
+	CaseID   *string            `json:"case_id,omitempty"`
+	Day      openapi_types.Date `json:"day"`
+	From     *string            `json:"from,omitempty"`
+	Kind     ActivityKind       `json:"kind"`
+	Officers []string           `json:"officers"`
+	Place    *string            `json:"place,omitempty"`
+
+	// Revision As it was seen
+	Revision int     `json:"revision"`
+	Title    string  `json:"title"`
+	To       *string `json:"to,omitempty"`
+}
+
 // Command defines model for Command.
 type Command struct {
 	// Answer The device's words
@@ -964,6 +1148,17 @@ type DeadLetterOutcome string
 type DeadLetterPage struct {
 	Items      []DeadLetter `json:"items"`
 	NextCursor string       `json:"next_cursor"`
+}
+
+// DeadLetterReason defines model for DeadLetterReason.
+type DeadLetterReason struct {
+	Count  int64     `json:"count"`
+	Newest time.Time `json:"newest"`
+
+	// Open Of them not taken since
+	Open   int64  `json:"open"`
+	Reason string `json:"reason"`
+	Source string `json:"source"`
 }
 
 // Deletion defines model for Deletion.
@@ -1255,12 +1450,17 @@ type EnrolmentCode struct {
 
 // Evidence defines model for Evidence.
 type Evidence struct {
-	// Activity What an officer says it shows: patrol, inspection, persuasion, service, other
-	Activity       *string    `json:"activity,omitempty"`
-	CaseCount      int        `json:"case_count"`
-	Cases          *[]CaseRef `json:"cases,omitempty"`
-	Category       *Category  `json:"category,omitempty"`
-	CategoryReason *string    `json:"category_reason,omitempty"`
+	Activity *ActivityKind `json:"activity,omitempty"`
+
+	// ActivityName What an officer says it shows
+	ActivityName *string `json:"activity_name,omitempty"`
+
+	// ActivityRef The activity that a clip's label names
+	ActivityRef    *ActivityRef `json:"activity_ref,omitempty"`
+	CaseCount      int          `json:"case_count"`
+	Cases          *[]CaseRef   `json:"cases,omitempty"`
+	Category       *Category    `json:"category,omitempty"`
+	CategoryReason *string      `json:"category_reason,omitempty"`
 
 	// Check `attested` or `re-read`
 	Check *string `json:"check,omitempty"`
@@ -1373,6 +1573,18 @@ type ExplainGap struct {
 	Reason string `json:"reason"`
 }
 
+// GapReason What an officer said at a station about numbers that are missing; a leaf of the log
+type GapReason struct {
+	// At By the station's clock
+	At          time.Time `json:"at"`
+	First       int64     `json:"first"`
+	Last        int64     `json:"last"`
+	LeafIndex   *int64    `json:"leaf_index,omitempty"`
+	OfficerName *string   `json:"officer_name,omitempty"`
+	Reason      string    `json:"reason"`
+	Station     *string   `json:"station,omitempty"`
+}
+
 // GapTotals What is missing, in the townships one sees
 type GapTotals struct {
 	// Inferred Numbers that file names skip (推断); they prove nothing
@@ -1421,7 +1633,10 @@ type InferredGap struct {
 	Count      int64  `json:"count"`
 	First      int64  `json:"first"`
 	Last       int64  `json:"last"`
-	Series     string `json:"series"`
+
+	// Reasons What officers said of any of these numbers, the oldest first
+	Reasons *[]GapReason `json:"reasons,omitempty"`
+	Series  string       `json:"series"`
 }
 
 // KeyChain defines model for KeyChain.
@@ -1708,6 +1923,22 @@ type PendingFootage struct {
 	Size         int64     `json:"size"`
 }
 
+// PlanActivity defines model for PlanActivity.
+type PlanActivity struct {
+	CaseID *string            `json:"case_id,omitempty"`
+	Day    openapi_types.Date `json:"day"`
+	From   *string            `json:"from,omitempty"`
+
+	// Key Idempotency key
+	Key      *string      `json:"key,omitempty"`
+	Kind     ActivityKind `json:"kind"`
+	Officers []string     `json:"officers"`
+	Place    *string      `json:"place,omitempty"`
+	Title    string       `json:"title"`
+	To       *string      `json:"to,omitempty"`
+	Township string       `json:"township"`
+}
+
 // Posting defines model for Posting.
 type Posting struct {
 	// AmountFen Sum of the debits
@@ -1809,6 +2040,36 @@ type RenewDevice struct {
 	Csr string `json:"csr"`
 }
 
+// ReplayDeadLetters Either ids, or source and reason
+type ReplayDeadLetters struct {
+	// Cursor Of the answer before, to go on with a reason
+	Cursor *string   `json:"cursor,omitempty"`
+	Ids    *[]string `json:"ids,omitempty"`
+	Limit  *int      `json:"limit,omitempty"`
+	Reason *string   `json:"reason,omitempty"`
+	Source *string   `json:"source,omitempty"`
+}
+
+// ReplayedDeadLetter defines model for ReplayedDeadLetter.
+type ReplayedDeadLetter struct {
+	ID string `json:"id"`
+
+	// Outcome `passed`: taken before, or of a sort that can't be taken again
+	Outcome       ReplayedDeadLetterOutcome `json:"outcome"`
+	OutcomeReason *string                   `json:"outcome_reason,omitempty"`
+}
+
+// ReplayedDeadLetterOutcome `passed`: taken before, or of a sort that can't be taken again
+type ReplayedDeadLetterOutcome string
+
+// ReplayedDeadLetters defines model for ReplayedDeadLetters.
+type ReplayedDeadLetters struct {
+	Items []ReplayedDeadLetter `json:"items"`
+
+	// NextCursor "" when none of the reason is left
+	NextCursor string `json:"next_cursor"`
+}
+
 // SealResult defines model for SealResult.
 type SealResult struct {
 	EvidenceID string           `json:"evidence_id"`
@@ -1843,6 +2104,21 @@ type SignIn struct {
 	Username string `json:"username"`
 }
 
+// StationActivity defines model for StationActivity.
+type StationActivity struct {
+	AllDay bool               `json:"all_day"`
+	Day    openapi_types.Date `json:"day"`
+	Ends   time.Time          `json:"ends"`
+	ID     string             `json:"id"`
+	Kind   ActivityKind       `json:"kind"`
+
+	// Officers Ids
+	Officers []string  `json:"officers"`
+	Place    *string   `json:"place,omitempty"`
+	Starts   time.Time `json:"starts"`
+	Title    string    `json:"title"`
+}
+
 // StationEvent defines model for StationEvent.
 type StationEvent struct {
 	// At By the station's clock
@@ -1861,7 +2137,11 @@ type StationEvent struct {
 
 // StationEventData defines model for StationEventData.
 type StationEventData struct {
+	// Activity Kind
 	Activity *string `json:"activity,omitempty"`
+
+	// ActivityID The planned one, where the label names one
+	ActivityID *string `json:"activity_id,omitempty"`
 
 	// By card, pin, docking
 	By     *string `json:"by,omitempty"`
@@ -1955,14 +2235,17 @@ type StationRecorder struct {
 
 // StationSelf defines model for StationSelf.
 type StationSelf struct {
-	Activities   []Activity        `json:"activities"`
-	Demo         bool              `json:"demo"`
-	ID           string            `json:"id"`
-	Name         string            `json:"name"`
-	Officers     []StationOfficer  `json:"officers"`
-	Recorders    []StationRecorder `json:"recorders"`
-	Township     string            `json:"township"`
-	TownshipName string            `json:"township_name"`
+	Activities []ActivityWord   `json:"activities"`
+	Demo       bool             `json:"demo"`
+	ID         string           `json:"id"`
+	Name       string           `json:"name"`
+	Officers   []StationOfficer `json:"officers"`
+
+	// Planned The township's activities from two days ago to tomorrow, without cancelled ones
+	Planned      *[]StationActivity `json:"planned,omitempty"`
+	Recorders    []StationRecorder  `json:"recorders"`
+	Township     string             `json:"township"`
+	TownshipName string             `json:"township_name"`
 
 	// Wipe When a station removes an original whose receipt it has verified
 	Wipe WipePolicy `json:"wipe"`
@@ -2184,6 +2467,28 @@ type Limit = int
 // TownshipCode defines model for TownshipCode.
 type TownshipCode = string
 
+// ListActivitiesParams defines parameters for ListActivities.
+type ListActivitiesParams struct {
+	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Township Division code
+	Township *TownshipCode `form:"township,omitempty" json:"township,omitempty"`
+	CaseID   *string       `form:"case_id,omitempty" json:"case_id,omitempty"`
+
+	// From First day
+	From *openapi_types.Date `form:"from,omitempty" json:"from,omitempty"`
+
+	// To Last day
+	To *openapi_types.Date `form:"to,omitempty" json:"to,omitempty"`
+}
+
+// CancelActivityJSONBody defines parameters for CancelActivity.
+type CancelActivityJSONBody struct {
+	Reason   string `json:"reason"`
+	Revision int    `json:"revision"`
+}
+
 // ListPostingsParams defines parameters for ListPostings.
 type ListPostingsParams struct {
 	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
@@ -2218,6 +2523,13 @@ type ListCasesParams struct {
 type ListDeadLettersParams struct {
 	Limit  *Limit  `form:"limit,omitempty" json:"limit,omitempty"`
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+	Source *string `form:"source,omitempty" json:"source,omitempty"`
+
+	// Reason Exactly this one
+	Reason *string `form:"reason,omitempty" json:"reason,omitempty"`
+
+	// Open Only those that were not taken since (true)
+	Open *bool `form:"open,omitempty" json:"open,omitempty"`
 }
 
 // ListDevicesParams defines parameters for ListDevices.
@@ -2270,6 +2582,12 @@ type ListEvidenceParams struct {
 
 	// Late Only what was uploaded late, or is late and still to come
 	Late *bool `form:"late,omitempty" json:"late,omitempty"`
+
+	// Activity Only what an officer says shows an activity of this kind
+	Activity *ActivityKind `form:"activity,omitempty" json:"activity,omitempty"`
+
+	// ActivityID Only clips labelled with this activity
+	ActivityID *string `form:"activity_id,omitempty" json:"activity_id,omitempty"`
 }
 
 // SetCategoryJSONBody defines parameters for SetCategory.
@@ -2394,6 +2712,15 @@ type ChangePasswordJSONBody struct {
 	New     string `json:"new"`
 }
 
+// PlanActivityJSONRequestBody defines body for PlanActivity for application/json ContentType.
+type PlanActivityJSONRequestBody = PlanActivity
+
+// ChangeActivityJSONRequestBody defines body for ChangeActivity for application/json ContentType.
+type ChangeActivityJSONRequestBody = ChangeActivity
+
+// CancelActivityJSONRequestBody defines body for CancelActivity for application/json ContentType.
+type CancelActivityJSONRequestBody CancelActivityJSONBody
+
 // CreatePostingJSONRequestBody defines body for CreatePosting for application/json ContentType.
 type CreatePostingJSONRequestBody = NewPosting
 
@@ -2411,6 +2738,9 @@ type UnlinkEvidenceJSONRequestBody = Reason
 
 // AdvanceCaseJSONRequestBody defines body for AdvanceCase for application/json ContentType.
 type AdvanceCaseJSONRequestBody = AdvanceCase
+
+// ReplayDeadLettersJSONRequestBody defines body for ReplayDeadLetters for application/json ContentType.
+type ReplayDeadLettersJSONRequestBody = ReplayDeadLetters
 
 // SubmitDeviceStatesJSONRequestBody defines body for SubmitDeviceStates for application/json ContentType.
 type SubmitDeviceStatesJSONRequestBody = DeviceStates
@@ -2495,6 +2825,21 @@ type BeginUploadJSONRequestBody = BeginUpload
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// ListActivities Enforcement activities (执法活动) in the order of their beginning, cancelled ones among them
+	// (GET /api/v1/activities)
+	ListActivities(c *gin.Context, params ListActivitiesParams)
+	// PlanActivity Enter an activity of today or a day to come (R02 two certified officers for an inspection or investigation)
+	// (POST /api/v1/activities)
+	PlanActivity(c *gin.Context)
+	// GetActivity One activity with its officers and changes
+	// (GET /api/v1/activities/{id})
+	GetActivity(c *gin.Context, id ID)
+	// ChangeActivity Change an activity while its day lasts; 409 if it changed since the revision that was seen
+	// (PUT /api/v1/activities/{id})
+	ChangeActivity(c *gin.Context, id ID)
+	// CancelActivity Say that it does not take place, and why, while its day lasts; nothing is deleted
+	// (POST /api/v1/activities/{id}/cancel)
+	CancelActivity(c *gin.Context, id ID)
 	// ListAccounts The chart of accounts
 	// (GET /api/v1/budget/accounts)
 	ListAccounts(c *gin.Context)
@@ -2534,9 +2879,15 @@ type ServerInterface interface {
 	// AdvanceCase Enter the next stage
 	// (POST /api/v1/cases/{id}/stage)
 	AdvanceCase(c *gin.Context, id ID)
-	// ListDeadLetters Rejected messages with the reason
+	// ListDeadLetters Rejected messages with the reason, newest first
 	// (GET /api/v1/dead-letters)
 	ListDeadLetters(c *gin.Context, params ListDeadLettersParams)
+	// ListDeadLetterReasons Why messages were rejected: the 100 reasons with most that were not taken since
+	// (GET /api/v1/dead-letters/reasons)
+	ListDeadLetterReasons(c *gin.Context)
+	// ReplayDeadLetters Take several rejected messages again, the oldest first: those named, or the next of a source and reason. What was taken before is passed over
+	// (POST /api/v1/dead-letters/replay)
+	ReplayDeadLetters(c *gin.Context)
 	// GetDeadLetter A rejected message with its bytes
 	// (GET /api/v1/dead-letters/{id})
 	GetDeadLetter(c *gin.Context, id ID)
@@ -2745,6 +3096,161 @@ type ServerInterfaceWrapper struct {
 }
 
 type MiddlewareFunc func(c *gin.Context)
+
+// ListActivities operation middleware
+func (siw *ServerInterfaceWrapper) ListActivities(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListActivitiesParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "township" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "township", c.Request.URL.Query(), &params.Township, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter township: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "case_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "case_id", c.Request.URL.Query(), &params.CaseID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter case_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", c.Request.URL.Query(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter from: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", c.Request.URL.Query(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter to: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListActivities(c, params)
+}
+
+// PlanActivity operation middleware
+func (siw *ServerInterfaceWrapper) PlanActivity(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.PlanActivity(c)
+}
+
+// GetActivity operation middleware
+func (siw *ServerInterfaceWrapper) GetActivity(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetActivity(c, id)
+}
+
+// ChangeActivity operation middleware
+func (siw *ServerInterfaceWrapper) ChangeActivity(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ChangeActivity(c, id)
+}
+
+// CancelActivity operation middleware
+func (siw *ServerInterfaceWrapper) CancelActivity(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CancelActivity(c, id)
+}
 
 // ListAccounts operation middleware
 func (siw *ServerInterfaceWrapper) ListAccounts(c *gin.Context) {
@@ -3178,6 +3684,30 @@ func (siw *ServerInterfaceWrapper) ListDeadLetters(c *gin.Context) {
 		return
 	}
 
+	// ------------- Optional query parameter "source" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "source", c.Request.URL.Query(), &params.Source, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter source: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "reason" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "reason", c.Request.URL.Query(), &params.Reason, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter reason: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "open" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "open", c.Request.URL.Query(), &params.Open, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter open: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -3186,6 +3716,32 @@ func (siw *ServerInterfaceWrapper) ListDeadLetters(c *gin.Context) {
 	}
 
 	siw.Handler.ListDeadLetters(c, params)
+}
+
+// ListDeadLetterReasons operation middleware
+func (siw *ServerInterfaceWrapper) ListDeadLetterReasons(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListDeadLetterReasons(c)
+}
+
+// ReplayDeadLetters operation middleware
+func (siw *ServerInterfaceWrapper) ReplayDeadLetters(c *gin.Context) {
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ReplayDeadLetters(c)
 }
 
 // GetDeadLetter operation middleware
@@ -3730,6 +4286,22 @@ func (siw *ServerInterfaceWrapper) ListEvidence(c *gin.Context) {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "late", c.Request.URL.Query(), &params.Late, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter late: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "activity" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "activity", c.Request.URL.Query(), &params.Activity, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter activity: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "activity_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "activity_id", c.Request.URL.Query(), &params.ActivityID, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter activity_id: %w", err), http.StatusBadRequest)
 		return
 	}
 
@@ -4940,6 +5512,11 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/cases/:id/evidence", wrapper.LinkEvidence)
 	router.POST(options.BaseURL+"/api/v1/cases/:id/evidence/:evidence_id/unlink", wrapper.UnlinkEvidence)
 	router.POST(options.BaseURL+"/api/v1/cases/:id/stage", wrapper.AdvanceCase)
+	router.GET(options.BaseURL+"/api/v1/activities", wrapper.ListActivities)
+	router.POST(options.BaseURL+"/api/v1/activities", wrapper.PlanActivity)
+	router.GET(options.BaseURL+"/api/v1/activities/:id", wrapper.GetActivity)
+	router.PUT(options.BaseURL+"/api/v1/activities/:id", wrapper.ChangeActivity)
+	router.POST(options.BaseURL+"/api/v1/activities/:id/cancel", wrapper.CancelActivity)
 	router.GET(options.BaseURL+"/api/v1/townships", wrapper.ListTownships)
 	router.GET(options.BaseURL+"/api/v1/officers", wrapper.ListOfficers)
 	router.POST(options.BaseURL+"/api/v1/officers/:id/pin", wrapper.NewOfficerPin)
@@ -4956,6 +5533,8 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/api/v1/enrol", wrapper.EnrolDevice)
 	router.POST(options.BaseURL+"/api/v1/enrol/renew", wrapper.RenewDevice)
 	router.GET(options.BaseURL+"/api/v1/dead-letters", wrapper.ListDeadLetters)
+	router.GET(options.BaseURL+"/api/v1/dead-letters/reasons", wrapper.ListDeadLetterReasons)
+	router.POST(options.BaseURL+"/api/v1/dead-letters/replay", wrapper.ReplayDeadLetters)
 	router.GET(options.BaseURL+"/api/v1/dead-letters/:id", wrapper.GetDeadLetter)
 	router.POST(options.BaseURL+"/api/v1/dead-letters/:id/replay", wrapper.ReplayDeadLetter)
 	router.GET(options.BaseURL+"/api/v1/budget/accounts", wrapper.ListAccounts)
@@ -4982,6 +5561,203 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 }
 
 type ProblemApplicationProblemPlusJSONResponse Problem
+
+type ListActivitiesRequestObject struct {
+	Params ListActivitiesParams
+}
+
+type ListActivitiesResponseObject interface {
+	VisitListActivitiesResponse(w http.ResponseWriter) error
+}
+
+type ListActivities200JSONResponse ActivityPage
+
+func (response ListActivities200JSONResponse) VisitListActivitiesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListActivitiesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListActivitiesdefaultApplicationProblemPlusJSONResponse) VisitListActivitiesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PlanActivityRequestObject struct {
+	Body *PlanActivityJSONRequestBody
+}
+
+type PlanActivityResponseObject interface {
+	VisitPlanActivityResponse(w http.ResponseWriter) error
+}
+
+type PlanActivity201JSONResponse Activity
+
+func (response PlanActivity201JSONResponse) VisitPlanActivityResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PlanActivitydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PlanActivitydefaultApplicationProblemPlusJSONResponse) VisitPlanActivityResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetActivityRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type GetActivityResponseObject interface {
+	VisitGetActivityResponse(w http.ResponseWriter) error
+}
+
+type GetActivity200JSONResponse Activity
+
+func (response GetActivity200JSONResponse) VisitGetActivityResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetActivitydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetActivitydefaultApplicationProblemPlusJSONResponse) VisitGetActivityResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ChangeActivityRequestObject struct {
+	ID   ID `json:"id"`
+	Body *ChangeActivityJSONRequestBody
+}
+
+type ChangeActivityResponseObject interface {
+	VisitChangeActivityResponse(w http.ResponseWriter) error
+}
+
+type ChangeActivity200JSONResponse Activity
+
+func (response ChangeActivity200JSONResponse) VisitChangeActivityResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ChangeActivitydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ChangeActivitydefaultApplicationProblemPlusJSONResponse) VisitChangeActivityResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelActivityRequestObject struct {
+	ID   ID `json:"id"`
+	Body *CancelActivityJSONRequestBody
+}
+
+type CancelActivityResponseObject interface {
+	VisitCancelActivityResponse(w http.ResponseWriter) error
+}
+
+type CancelActivity200JSONResponse Activity
+
+func (response CancelActivity200JSONResponse) VisitCancelActivityResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelActivitydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CancelActivitydefaultApplicationProblemPlusJSONResponse) VisitCancelActivityResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
 
 type ListAccountsRequestObject struct {
 }
@@ -5535,6 +6311,85 @@ type ListDeadLettersdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListDeadLettersdefaultApplicationProblemPlusJSONResponse) VisitListDeadLettersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDeadLetterReasonsRequestObject struct {
+}
+
+type ListDeadLetterReasonsResponseObject interface {
+	VisitListDeadLetterReasonsResponse(w http.ResponseWriter) error
+}
+
+type ListDeadLetterReasons200JSONResponse struct {
+	Items []DeadLetterReason `json:"items"`
+}
+
+func (response ListDeadLetterReasons200JSONResponse) VisitListDeadLetterReasonsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDeadLetterReasonsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListDeadLetterReasonsdefaultApplicationProblemPlusJSONResponse) VisitListDeadLetterReasonsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayDeadLettersRequestObject struct {
+	Body *ReplayDeadLettersJSONRequestBody
+}
+
+type ReplayDeadLettersResponseObject interface {
+	VisitReplayDeadLettersResponse(w http.ResponseWriter) error
+}
+
+type ReplayDeadLetters200JSONResponse ReplayedDeadLetters
+
+func (response ReplayDeadLetters200JSONResponse) VisitReplayDeadLettersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayDeadLettersdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplayDeadLettersdefaultApplicationProblemPlusJSONResponse) VisitReplayDeadLettersResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -8119,6 +8974,21 @@ func (response CompleteUploaddefaultApplicationProblemPlusJSONResponse) VisitCom
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// ListActivities Enforcement activities (执法活动) in the order of their beginning, cancelled ones among them
+	// (GET /api/v1/activities)
+	ListActivities(ctx context.Context, request ListActivitiesRequestObject) (ListActivitiesResponseObject, error)
+	// PlanActivity Enter an activity of today or a day to come (R02 two certified officers for an inspection or investigation)
+	// (POST /api/v1/activities)
+	PlanActivity(ctx context.Context, request PlanActivityRequestObject) (PlanActivityResponseObject, error)
+	// GetActivity One activity with its officers and changes
+	// (GET /api/v1/activities/{id})
+	GetActivity(ctx context.Context, request GetActivityRequestObject) (GetActivityResponseObject, error)
+	// ChangeActivity Change an activity while its day lasts; 409 if it changed since the revision that was seen
+	// (PUT /api/v1/activities/{id})
+	ChangeActivity(ctx context.Context, request ChangeActivityRequestObject) (ChangeActivityResponseObject, error)
+	// CancelActivity Say that it does not take place, and why, while its day lasts; nothing is deleted
+	// (POST /api/v1/activities/{id}/cancel)
+	CancelActivity(ctx context.Context, request CancelActivityRequestObject) (CancelActivityResponseObject, error)
 	// ListAccounts The chart of accounts
 	// (GET /api/v1/budget/accounts)
 	ListAccounts(ctx context.Context, request ListAccountsRequestObject) (ListAccountsResponseObject, error)
@@ -8158,9 +9028,15 @@ type StrictServerInterface interface {
 	// AdvanceCase Enter the next stage
 	// (POST /api/v1/cases/{id}/stage)
 	AdvanceCase(ctx context.Context, request AdvanceCaseRequestObject) (AdvanceCaseResponseObject, error)
-	// ListDeadLetters Rejected messages with the reason
+	// ListDeadLetters Rejected messages with the reason, newest first
 	// (GET /api/v1/dead-letters)
 	ListDeadLetters(ctx context.Context, request ListDeadLettersRequestObject) (ListDeadLettersResponseObject, error)
+	// ListDeadLetterReasons Why messages were rejected: the 100 reasons with most that were not taken since
+	// (GET /api/v1/dead-letters/reasons)
+	ListDeadLetterReasons(ctx context.Context, request ListDeadLetterReasonsRequestObject) (ListDeadLetterReasonsResponseObject, error)
+	// ReplayDeadLetters Take several rejected messages again, the oldest first: those named, or the next of a source and reason. What was taken before is passed over
+	// (POST /api/v1/dead-letters/replay)
+	ReplayDeadLetters(ctx context.Context, request ReplayDeadLettersRequestObject) (ReplayDeadLettersResponseObject, error)
 	// GetDeadLetter A rejected message with its bytes
 	// (GET /api/v1/dead-letters/{id})
 	GetDeadLetter(ctx context.Context, request GetDeadLetterRequestObject) (GetDeadLetterResponseObject, error)
@@ -8416,6 +9292,188 @@ type strictHandler struct {
 	ssi         StrictServerInterface
 	middlewares []StrictMiddlewareFunc
 	options     StrictGinServerOptions
+}
+
+// ListActivities operation middleware
+func (sh *strictHandler) ListActivities(ctx *gin.Context, params ListActivitiesParams) {
+	var request ListActivitiesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListActivities(ctx, request.(ListActivitiesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListActivities")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListActivitiesResponseObject); ok {
+		if err := validResponse.VisitListActivitiesResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PlanActivity operation middleware
+func (sh *strictHandler) PlanActivity(ctx *gin.Context) {
+	var request PlanActivityRequestObject
+
+	var body PlanActivityJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PlanActivity(ctx, request.(PlanActivityRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PlanActivity")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(PlanActivityResponseObject); ok {
+		if err := validResponse.VisitPlanActivityResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetActivity operation middleware
+func (sh *strictHandler) GetActivity(ctx *gin.Context, id ID) {
+	var request GetActivityRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetActivity(ctx, request.(GetActivityRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetActivity")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetActivityResponseObject); ok {
+		if err := validResponse.VisitGetActivityResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ChangeActivity operation middleware
+func (sh *strictHandler) ChangeActivity(ctx *gin.Context, id ID) {
+	var request ChangeActivityRequestObject
+
+	request.ID = id
+
+	var body ChangeActivityJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ChangeActivity(ctx, request.(ChangeActivityRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ChangeActivity")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ChangeActivityResponseObject); ok {
+		if err := validResponse.VisitChangeActivityResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CancelActivity operation middleware
+func (sh *strictHandler) CancelActivity(ctx *gin.Context, id ID) {
+	var request CancelActivityRequestObject
+
+	request.ID = id
+
+	var body CancelActivityJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CancelActivity(ctx, request.(CancelActivityRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CancelActivity")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(CancelActivityResponseObject); ok {
+		if err := validResponse.VisitCancelActivityResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
 }
 
 // ListAccounts operation middleware
@@ -8879,6 +9937,72 @@ func (sh *strictHandler) ListDeadLetters(ctx *gin.Context, params ListDeadLetter
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ListDeadLettersResponseObject); ok {
 		if err := validResponse.VisitListDeadLettersResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListDeadLetterReasons operation middleware
+func (sh *strictHandler) ListDeadLetterReasons(ctx *gin.Context) {
+	var request ListDeadLetterReasonsRequestObject
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDeadLetterReasons(ctx, request.(ListDeadLetterReasonsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDeadLetterReasons")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListDeadLetterReasonsResponseObject); ok {
+		if err := validResponse.VisitListDeadLetterReasonsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ReplayDeadLetters operation middleware
+func (sh *strictHandler) ReplayDeadLetters(ctx *gin.Context) {
+	var request ReplayDeadLettersRequestObject
+
+	var body ReplayDeadLettersJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReplayDeadLetters(ctx, request.(ReplayDeadLettersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReplayDeadLetters")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ReplayDeadLettersResponseObject); ok {
+		if err := validResponse.VisitReplayDeadLettersResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

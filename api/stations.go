@@ -20,7 +20,8 @@ type WipeRule struct {
 }
 
 // activities in the order of a station's buttons.
-var activities = []ActivityID{ActivityIDPatrol, ActivityIDInspection, ActivityIDPersuasion, ActivityIDService, ActivityIDOther}
+var activities = []ActivityKind{ActivityKindPatrol, ActivityKindInspection, ActivityKindPersuasion, ActivityKindService, ActivityKindOther,
+	ActivityKindInvestigation, ActivityKindPublicity}
 
 // GetStation tells a station what its page and its work need. Names of its township's officers are among it.
 func (s *Server) GetStation(ctx context.Context, _ GetStationRequestObject) (GetStationResponseObject, error) {
@@ -37,7 +38,7 @@ func (s *Server) GetStation(ctx context.Context, _ GetStationRequestObject) (Get
 		return nil, err
 	}
 	out := GetStation200JSONResponse{ID: st.ID, Name: dock.Name, Township: st.Township, TownshipName: towns[st.Township], Demo: s.Demo,
-		Wipe: WipePolicy{When: WipePolicyWhen(s.Wipe.When)}, Officers: []StationOfficer{}, Recorders: []StationRecorder{}, Activities: []Activity{}}
+		Wipe: WipePolicy{When: WipePolicyWhen(s.Wipe.When)}, Officers: []StationOfficer{}, Recorders: []StationRecorder{}, Activities: []ActivityWord{}}
 	if s.Wipe.When == "" {
 		out.Wipe.When = Never
 	}
@@ -45,9 +46,14 @@ func (s *Server) GetStation(ctx context.Context, _ GetStationRequestObject) (Get
 		out.Wipe.Days = &s.Wipe.Days
 	}
 	for _, a := range activities {
-		out.Activities = append(out.Activities, Activity{ID: a, Name: evidence.ActivityNames[string(a)]})
+		out.Activities = append(out.Activities, ActivityWord{ID: a, Name: evidence.ActivityNames[string(a)]})
 	}
 	system := authority.WithActor(ctx, authority.System) // the township stands in each question
+	planned, err := s.planned(system, st.Township)
+	if err != nil {
+		return nil, err
+	}
+	out.Planned = &planned
 	officers, err := s.Authority.StationOfficers(system, st.Township)
 	if err != nil {
 		return nil, err
@@ -160,7 +166,7 @@ func (s *Server) ListDocks(ctx context.Context, _ ListDocksRequestObject) (ListD
 	}
 	now := time.Now()
 	y, m, d := authority.Day(now).Date()
-	days, err := s.Ingest.Days(ctx, sc, time.Date(y, m, d, 0, 0, 0, 0, time.FixedZone("+08:00", 8*3600)))
+	days, err := s.Ingest.Days(ctx, sc, time.Date(y, m, d, 0, 0, 0, 0, authority.County))
 	if err != nil {
 		return nil, err
 	}

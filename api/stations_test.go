@@ -72,7 +72,7 @@ func TestWhatOfficersDoAtAStation(t *testing.T) {
 		}
 		Activities []struct{ ID, Name string }
 	}](t, b.Get("/api/v1/station"))
-	if self.ID != testcounty.Station || self.Wipe.When != "days" || self.Wipe.Days != 3 || len(self.Activities) != 5 || len(self.Officers) < 2 ||
+	if self.ID != testcounty.Station || self.Wipe.When != "days" || self.Wipe.Days != 3 || len(self.Activities) != 7 || len(self.Officers) < 2 ||
 		len(self.Officers[0].Cards) != 1 || len(self.Officers[0].Cards[0]) != 64 || len(self.Recorders) != 1 || self.Recorders[0].OfficerID != "" {
 		t.Fatalf("%+v", self)
 	}
@@ -106,7 +106,7 @@ func TestWhatOfficersDoAtAStation(t *testing.T) {
 			t.Errorf("event %d: %+v, want %q", i, g, want)
 		}
 	}
-	dead, _, err := c.Ingest.DeadLetters(t.Context(), "", 100)
+	dead, _, err := c.Ingest.DeadLetters(t.Context(), ingest.LetterFilter{}, "", 100)
 	must(t, err)
 	if len(dead) != 5 || dead[0].Source != "event" {
 		t.Errorf("dead letters: %+v", dead)
@@ -203,7 +203,7 @@ func TestManyEventsAtOnce(t *testing.T) {
 			t.Fatalf("event %d: %+v, want %s", i, e, want)
 		}
 	}
-	dead, _, err := c.Ingest.DeadLetters(t.Context(), "", 10)
+	dead, _, err := c.Ingest.DeadLetters(t.Context(), ingest.LetterFilter{}, "", 10)
 	must(t, err)
 	if len(dead) != 1 || !strings.HasPrefix(dead[0].Reason, "unstorable") || dead[0].Size == 0 {
 		t.Errorf("dead letters: %+v", dead)

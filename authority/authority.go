@@ -180,11 +180,11 @@ func (s *Service) sweep(ctx context.Context) error {
 	return s.q.SweepLimits(ctx, now)
 }
 
-// county is the time zone of days and deadlines.
-var county = time.FixedZone("+08:00", 8*3600)
+// County is the time zone of days and deadlines.
+var County = time.FixedZone("+08:00", 8*3600)
 
 // Day is the county's calendar day of t, as midnight UTC: how days are stored.
 func Day(t time.Time) time.Time {
-	y, m, d := t.In(county).Date()
+	y, m, d := t.In(County).Date()
 	return time.Date(y, m, d, 0, 0, 0, 0, time.UTC)
 }

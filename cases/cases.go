@@ -1,8 +1,8 @@
 // Package cases owns case files: under which power they are opened and by whom, where they stand and until when, and which evidence
-// they rest on. It promises that every refusal names its rule and article, that each act is a leaf in the log, and that the set of
+// they rest on; and the activities that officers plan for a day, out of which a case may grow. It promises that every refusal names its rule and article, that each act is a leaf in the log, and that the set of
 // evidence is frozen at the decision. It never touches footage and never deletes a case.
 //
-// Read open.go for R01 and R02, stages.go and advance.go for the course of a case, exhibits.go for evidence.
+// Read open.go for R01 and R02, stages.go and advance.go for the course of a case, exhibits.go for evidence, activity.go for activities.
 package cases
 
 import (

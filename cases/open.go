@@ -221,7 +221,7 @@ func judgeHandlers(ids []string, byID map[string]authority.Officer, town authori
 		hs = append(hs, handler{oid, c.Number})
 	}
 	if len(hs) < 2 {
-		return nil, fault.Refused("R02", r02, "办案的执法人员不得少于两人，现为 %d 人", len(hs)).Then("请再选一名本单位持证人员")
+		return nil, fault.Refused("R02", r02, "执法人员不得少于两人，现为 %d 人", len(hs)).Then("请再选一名本单位持证人员")
 	}
 	return hs, nil
 }

@@ -74,7 +74,8 @@ type Record struct {
 	VerifiedAt                            *time.Time // last time that the bytes were read again and agreed
 	SM3                                   []byte     // as read then, nil before
 	Damage                                string     // why it is damaged, "" if it isn't
-	Activity                              string     // what an officer says it shows: patrol, inspection, persuasion, service, other; "" if nobody did
+	Activity                              string     // what an officer says it shows: patrol, inspection … (ActivityNames); "" if nobody did
+	ActivityID                            string     // the planned activity it names, "" if it names none
 	WipedAt                               *time.Time // when the original was removed from its recorder
 
 	Category       Category
@@ -325,7 +326,7 @@ func record(r db.Evidence) Record {
 		ManifestKey: r.ManifestKey, ModifiedAt: r.ModifiedAt, RecordedAt: r.RecordedAt, RegisteredAt: r.RegisteredAt, Status: r.Status,
 		ObjectKey: r.ObjectKey, VersionID: r.VersionID, Check: r.Checked, SealedAt: r.SealedAt, RetainUntil: r.RetainUntil,
 		Restricted: r.Restricted, HoldState: r.HoldState, Verdict: r.Verdict, Media: r.Media, PosterKey: r.PosterKey,
-		VerifiedAt: r.VerifiedAt, SM3: r.Sm3, Damage: r.Damage, Activity: r.Activity, WipedAt: r.WipedAt,
+		VerifiedAt: r.VerifiedAt, SM3: r.Sm3, Damage: r.Damage, Activity: r.Activity, ActivityID: r.ActivityID, WipedAt: r.WipedAt,
 		Category: Category(r.Category), CategoryReason: r.CategoryReason,
 		Permanent: r.Permanent, LockedUntil: r.LockedUntil, RecordedEnd: r.RecordedEnd, LateReason: r.LateReason,
 	}

@@ -24,6 +24,7 @@ type Filter struct {
 	Query                               string // part of file name, serial or id
 	From, To                            *time.Time
 	Late                                bool // uploaded late, or late and still to come
+	Activity, ActivityID                string
 }
 
 // Page is a part of a list; Next is "" at the end.
@@ -51,7 +52,7 @@ func (k *Keeper) List(ctx context.Context, s Scope, f Filter, cursor string, lim
 	}
 	rows, err := db.New(k.pool).List(ctx, db.ListParams{
 		Townships: s.Townships, Status: opt(f.Status), Verdict: opt(f.Verdict), Recorder: opt(f.Recorder), DeviceID: opt(f.DeviceID), Station: opt(f.Station),
-		Sha256: digest, Q: opt(strings.ToLower(strings.TrimSpace(f.Query))), FromAt: f.From, ToAt: f.To,
+		Sha256: digest, Activity: opt(f.Activity), ActivityID: opt(f.ActivityID), Q: opt(strings.ToLower(strings.TrimSpace(f.Query))), FromAt: f.From, ToAt: f.To,
 		LateNow: late, LateAfter: k.Policy.LateAfter.Seconds(), BeforeAt: at, BeforeID: opt(after), MaxRows: int32(limit + 1),
 	})
 	if err != nil {
@@ -85,6 +86,19 @@ func (k *Keeper) CountPending(ctx context.Context, s Scope) (int64, error) {
 		return 0, fmt.Errorf("count pending evidence: %w", err)
 	}
 	return n, nil
+}
+
+// CountByActivity says how many records are labelled with each of the activities; those without any are left out.
+func (k *Keeper) CountByActivity(ctx context.Context, activities []string) (map[string]int64, error) {
+	rows, err := db.New(k.pool).CountByActivity(ctx, activities)
+	if err != nil {
+		return nil, fmt.Errorf("count evidence of activities: %w", err)
+	}
+	counts := make(map[string]int64, len(rows))
+	for _, r := range rows {
+		counts[r.ActivityID] = r.Clips
+	}
+	return counts, nil
 }
 
 // Name is a file's name and where it came from.

@@ -9,15 +9,22 @@ import (
 )
 
 // ActivityNames are the activities (执法活动) that a clip may show.
-var ActivityNames = map[string]string{"patrol": "巡查", "inspection": "检查", "persuasion": "劝导", "service": "送达", "other": "其他"}
+var ActivityNames = map[string]string{"patrol": "巡查", "inspection": "检查", "persuasion": "劝导", "service": "送达", "investigation": "调查", "publicity": "普法", "other": "其他"}
+
+// Label is what an officer says an item shows: a kind of ActivityNames and, where it is one that was planned, its id. Of that the log is told
+// no more than the id: title, place and people stay outside.
+type Label struct{ Kind, Activity string }
 
 // Label notes, in the caller's transaction, which activity an officer says the item shows. A later word replaces it; all stay in the log.
-func (k *Keeper) Label(ctx context.Context, tx *pg.Tx, eid ID, activity string, a Act) error {
-	n, err := db.New(tx).SetActivity(ctx, db.SetActivityParams{ID: string(eid), Activity: activity})
+func (k *Keeper) Label(ctx context.Context, tx *pg.Tx, eid ID, l Label, a Act) error {
+	n, err := db.New(tx).SetActivity(ctx, db.SetActivityParams{ID: string(eid), Activity: l.Kind, ActivityID: l.Activity})
 	if err := one(n, err, "label evidence"); err != nil {
 		return err
 	}
-	a.Reason = ActivityNames[activity]
+	a.Reason = ActivityNames[l.Kind]
+	if l.Activity != "" {
+		a.Reason += "（执法活动 " + l.Activity + "）"
+	}
 	return k.Note(ctx, tx, eid, chain.KindLabelled, a)
 }
 

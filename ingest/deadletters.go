@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,14 +28,20 @@ type DeadLetter struct {
 	AgainBy, Outcome, Why string     // by whom; accepted, known or refused, and why
 }
 
+// LetterFilter narrows a list; zero fields don't. Open leaves out those that were taken since.
+type LetterFilter struct {
+	Source, Reason string
+	Open           bool
+}
+
 // DeadLetters gives a page, newest first, and the next page's cursor ("" at the end).
-func (s *Service) DeadLetters(ctx context.Context, cursor string, limit int) (page []DeadLetter, next string, err error) {
+func (s *Service) DeadLetters(ctx context.Context, f LetterFilter, cursor string, limit int) (page []DeadLetter, next string, err error) {
 	limit = max(1, min(limit, 500))
 	at, after, err := readCursor(cursor)
 	if err != nil {
 		return nil, "", err
 	}
-	rows, err := db.New(s.Pool).DeadLetters(ctx, db.DeadLettersParams{MaxRows: int32(limit + 1), BeforeAt: at, BeforeID: after})
+	rows, err := db.New(s.Pool).DeadLetters(ctx, db.DeadLettersParams{Source: opt(f.Source), Reason: opt(f.Reason), Open: f.Open, MaxRows: int32(limit + 1), BeforeAt: at, BeforeID: after})
 	if err != nil {
 		return nil, "", fmt.Errorf("list dead letters: %w", err)
 	}
@@ -97,6 +104,95 @@ func (s *Service) Replay(ctx context.Context, id, by string) (DeadLetter, error)
 		return l, fmt.Errorf("note what became of a dead letter: %w", err)
 	}
 	return s.DeadLetter(ctx, id)
+}
+
+// LetterReason is why messages of a source were refused, and how many.
+type LetterReason struct {
+	Source, Reason string
+	Count, Open    int64 // all; those not taken since
+	Newest         time.Time
+}
+
+// maxReasons bounds the list of reasons.
+const maxReasons = 100
+
+// LetterReasons are those with most to be taken again.
+func (s *Service) LetterReasons(ctx context.Context) ([]LetterReason, error) {
+	rows, err := db.New(s.Pool).DeadLetterReasons(ctx, maxReasons)
+	if err != nil {
+		return nil, fmt.Errorf("list reasons of dead letters: %w", err)
+	}
+	out := make([]LetterReason, len(rows))
+	for i, r := range rows {
+		out[i] = LetterReason{Source: r.Source, Reason: r.Reason, Count: r.Letters, Open: r.Open, Newest: r.Newest}
+	}
+	return out, nil
+}
+
+// Replayed is what became of one of several.
+type Replayed struct {
+	ID      string `json:"id"`
+	Outcome string `json:"outcome"`
+	Why     string `json:"outcome_reason,omitempty"`
+}
+
+// AgainPassed is for a letter that was taken before, or that is of a sort that can't be.
+const AgainPassed = "passed"
+
+// ReplayNamed takes letters again, the oldest first: what is told of first happened first. None is if one of them isn't there.
+func (s *Service) ReplayNamed(ctx context.Context, ids []string, by string) ([]Replayed, error) {
+	rows, err := db.New(s.Pool).DeadLettersNamed(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("look up dead letters: %w", err)
+	}
+	for _, id := range ids {
+		if !slices.Contains(rows, id) {
+			return nil, fault.NotFound("没有这条拒收报文")
+		}
+	}
+	return s.replay(ctx, rows, by)
+}
+
+// ReplayNext takes the next letters of a source and reason again, the oldest first, and gives the cursor to go on with ("" at the end).
+// One that is refused once more lies behind the cursor.
+func (s *Service) ReplayNext(ctx context.Context, source, reason, cursor string, limit int, by string) (done []Replayed, next string, err error) {
+	at, after, err := readCursor(cursor)
+	if err != nil {
+		return nil, "", err
+	}
+	rows, err := db.New(s.Pool).DeadLettersToReplay(ctx, db.DeadLettersToReplayParams{Source: source, Reason: reason, AfterAt: at, AfterID: after, MaxRows: int32(limit + 1)})
+	if err != nil {
+		return nil, "", fmt.Errorf("look up dead letters: %w", err)
+	}
+	if len(rows) > limit {
+		rows = rows[:limit]
+		last := rows[limit-1]
+		next = makeCursor(last.At, last.ID)
+	}
+	ids := make([]string, len(rows))
+	for i, r := range rows {
+		ids[i] = r.ID
+	}
+	done, err = s.replay(ctx, ids, by)
+	return done, next, err
+}
+
+// replay stops at the first failure of the platform itself; what was taken before that stays noted.
+func (s *Service) replay(ctx context.Context, ids []string, by string) ([]Replayed, error) {
+	out := make([]Replayed, len(ids))
+	for i, id := range ids {
+		l, err := s.Replay(ctx, id, by)
+		var f *fault.Error
+		switch {
+		case errors.As(err, &f) && f.Kind == fault.KindConflict:
+			out[i] = Replayed{id, AgainPassed, f.Detail}
+		case err != nil:
+			return nil, err
+		default:
+			out[i] = Replayed{id, l.Outcome, l.Why}
+		}
+	}
+	return out, nil
 }
 
 func (s *Service) takeAgain(ctx context.Context, l DeadLetter) (outcome, why string, err error) {

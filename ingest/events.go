@@ -48,17 +48,18 @@ type Event struct {
 
 // EventData are the particulars; each kind has its own few.
 type EventData struct {
-	Slot     int    `json:"slot,omitempty"`
-	Activity string `json:"activity,omitempty"`
-	Reason   string `json:"reason,omitempty"`
-	Series   string `json:"series,omitempty"` // what tells one run of file names from another
-	First    uint64 `json:"first,omitempty"`  // numbers that are missing
-	Last     uint64 `json:"last,omitempty"`
-	Leaf     int64  `json:"leaf,omitempty"` // of the sealing, by the receipt that the station verified
-	Files    int    `json:"files,omitempty"`
-	Volume   string `json:"volume,omitempty"` // what the card is known by
-	Digest   string `json:"digest,omitempty"` // SHA-256 of a slip
-	By       string `json:"by,omitempty"`     // how the officer was known: card, pin; or "docking" when nobody said anything
+	Slot       int    `json:"slot,omitempty"`
+	Activity   string `json:"activity,omitempty"`    // kind, of evidence.ActivityNames
+	ActivityID string `json:"activity_id,omitempty"` // the planned one, "" for the kind alone
+	Reason     string `json:"reason,omitempty"`
+	Series     string `json:"series,omitempty"` // what tells one run of file names from another
+	First      uint64 `json:"first,omitempty"`  // numbers that are missing
+	Last       uint64 `json:"last,omitempty"`
+	Leaf       int64  `json:"leaf,omitempty"` // of the sealing, by the receipt that the station verified
+	Files      int    `json:"files,omitempty"`
+	Volume     string `json:"volume,omitempty"` // what the card is known by
+	Digest     string `json:"digest,omitempty"` // SHA-256 of a slip
+	By         string `json:"by,omitempty"`     // how the officer was known: card, pin; or "docking" when nobody said anything
 }
 
 // EventResult answers one event.
@@ -200,6 +201,15 @@ func (s *Service) checkEvent(ctx context.Context, st Station, e Event) error {
 			return &rejection{"unknown-officer", "没有这名执法人员"}
 		}
 	}
+	if e.Data.ActivityID != "" { // one that was cancelled since is still what the officer said
+		town, err := s.Activity(ctx, e.Data.ActivityID)
+		if err != nil {
+			return err
+		}
+		if town != st.Township {
+			return &rejection{"unknown-activity", "本采集站所属乡镇没有这项执法活动"}
+		}
+	}
 	if e.Evidence != "" {
 		sc := evidence.Scope{Townships: []string{st.Township}}
 		if e.Kind == EventWiped { // of a card that was docked elsewhere before, perhaps: that it was wiped is a fact, whoever registered the bytes
@@ -270,7 +280,7 @@ func (s *Service) keepEvent(ctx context.Context, tx *pg.Tx, st Station, p *prepa
 	case EventReturned:
 		return s.returned(ctx, tx, st, p.Event, p.device, *p.row.LogKey)
 	case EventLabelled:
-		return s.Evidence.Label(ctx, tx, p.Evidence, p.Data.Activity, act)
+		return s.Evidence.Label(ctx, tx, p.Evidence, evidence.Label{Kind: p.Data.Activity, Activity: p.Data.ActivityID}, act)
 	case EventMistaken:
 		return s.Evidence.Mistaken(ctx, tx, p.Evidence, act)
 	case EventGapReason:

@@ -2,11 +2,14 @@ package ingest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	"zhizheng/evidence"
+	"zhizheng/ingest/internal/db"
 	"zhizheng/ingest/manifest"
 )
 
@@ -14,6 +17,41 @@ import (
 type InferredGap struct {
 	manifest.Inferred
 	Before, After evidence.Name
+	Reasons       []GapReason // what officers said of any of these numbers, the oldest first
+}
+
+// GapReason is what an officer said at a station about numbers that are missing.
+type GapReason struct {
+	Series           string
+	First, Last      uint64
+	Reason           string
+	Officer, Station string
+	At               time.Time // by the station's clock
+	LogKey           string    // idempotency key of its leaf
+}
+
+// gapReasons are those of a recorder, or of a station's cards that name none.
+func (s *Service) gapReasons(ctx context.Context, recorder, station string) ([]GapReason, error) {
+	rows, err := db.New(s.Pool).GapReasons(ctx, db.GapReasonsParams{Recorder: recorder, Station: station})
+	if err != nil {
+		return nil, fmt.Errorf("read reasons of gaps: %w", err)
+	}
+	out := make([]GapReason, len(rows))
+	for i, r := range rows {
+		var d EventData
+		if err := json.Unmarshal(r.Data, &d); err != nil {
+			return nil, fmt.Errorf("read event %s: %w", r.ID, err)
+		}
+		out[i] = GapReason{Series: d.Series, First: d.First, Last: d.Last, Reason: d.Reason, Officer: r.OfficerID, Station: r.Station, At: r.At, LogKey: val(r.LogKey)}
+	}
+	return out, nil
+}
+
+// about says whether the reason speaks of the gap. A station sees one card, the platform all files of the recorder: their gaps overlap rather
+// than agree. Stations cut a long series, ending it in "…".
+func (r GapReason) about(g manifest.Inferred) bool {
+	head, cut := strings.CutSuffix(r.Series, "…")
+	return r.First <= g.Last && g.First <= r.Last && (r.Series == g.Series || cut && strings.HasPrefix(g.Series, head))
 }
 
 // inferredGaps looks at the names of a recorder's files, or of a station's files that name no recorder.
@@ -25,6 +63,20 @@ func (s *Service) inferredGaps(ctx context.Context, sc evidence.Scope, recorder,
 	var out []InferredGap
 	for _, g := range manifest.InferGaps(s.Series, fileNames(names)) {
 		out = append(out, InferredGap{Inferred: g, Before: names[g.Before], After: names[g.After]})
+	}
+	if len(out) == 0 {
+		return nil, nil
+	}
+	reasons, err := s.gapReasons(ctx, recorder, station)
+	if err != nil {
+		return nil, err
+	}
+	for i := range out {
+		for _, r := range reasons {
+			if r.about(out[i].Inferred) {
+				out[i].Reasons = append(out[i].Reasons, r)
+			}
+		}
 	}
 	return out, nil
 }

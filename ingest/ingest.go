@@ -36,6 +36,8 @@ type Options struct {
 	Recorder func(ctx context.Context, serial string) (deviceID string, err error)
 	// Officer says whether there is an officer with an id.
 	Officer func(ctx context.Context, id string) (bool, error)
+	// Activity gives the township of a planned activity; "" when there is none.
+	Activity func(ctx context.Context, id string) (township string, err error)
 	// Message takes a device's message again; refused says why it can't be taken, fresh whether it had not come before.
 	Message func(ctx context.Context, topic string, body []byte, came time.Time) (fresh bool, refused string, err error)
 	// AfterSeal enqueues the jobs that follow (media facts, holds) in the sealing transaction.

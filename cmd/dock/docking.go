@@ -38,8 +38,8 @@ type docking struct {
 	bytes    int64
 	loggedAt time.Time
 	gaps     []gap
-	activity string // an officer's word for all clips that have none of their own
-	taken    bool   // an officer has said that they take it
+	activity label // an officer's word for all clips that have none of their own
+	taken    bool  // an officer has said that they take it
 	warnings []string
 	problem  string
 	wiped    int
@@ -62,13 +62,14 @@ type file struct {
 	Evidence string `json:"evidence_id,omitempty"`
 	Status   string `json:"status"` // "" (not read yet), logged, then as in result
 	Error    string `json:"error,omitempty"`
-	Activity string `json:"activity,omitempty"` // its own label
+	Activity string `json:"activity,omitempty"` // its own label, as it was chosen
 	Mistaken string `json:"mistaken,omitempty"` // why it is a mistaken recording
 	Leaf     int64  `json:"leaf,omitempty"`
 
 	spooled bool
 	fine    bool
-	told    string // the label that was reported
+	label   label // what Activity stood for then
+	told    label // the label that was reported
 	where   found
 }
 
@@ -281,10 +282,15 @@ func (d *docking) logged(t *task) {
 	defer d.mu.Unlock()
 	d.loggedAt = time.Now()
 	f := d.byName[t.name]
-	if f == nil {
+	if f == nil { // a copy in the spool: its card is long gone
+		d.tellKept(t)
 		return
 	}
 	f.Status, f.Evidence, f.SHA256 = logged, t.evidence, t.sha()
+	if f.label.kind == "" && d.activity.kind == "" { // nobody said anything this time
+		d.tellKept(t)
+		return
+	}
 	d.tellOf(f)
 }
 
@@ -316,16 +322,19 @@ func (d *docking) tellOf(f *file) {
 	if f.Evidence == "" || d.officer == "" {
 		return
 	}
-	label := f.Activity
-	if label == "" {
+	label := f.label
+	if label.kind == "" {
 		label = d.activity
 	}
-	if label != "" && label != f.told {
-		if err := d.diary.write(event{Kind: "labelled", Officer: d.officer, Evidence: f.Evidence, Recorder: d.recorder, Data: eventData{Activity: label, Slot: d.slot, By: d.known}}); err != nil {
+	if label.kind != "" && label != f.told {
+		if err := d.diary.write(event{Kind: "labelled", Officer: d.officer, Evidence: f.Evidence, Recorder: d.recorder, Data: eventData{Activity: label.kind, ActivityID: label.activity, Slot: d.slot, By: d.known}}); err != nil {
 			d.log.Error("label not written", "err", err)
 			return
 		}
 		f.told = label
+	}
+	if err := d.labels.forget(keptAs(d.recorder, f.where.name, f.Size)); err != nil {
+		d.log.Error("label not crossed out", "err", err)
 	}
 }
 

@@ -32,17 +32,18 @@ type event struct {
 }
 
 type eventData struct {
-	Slot     int    `json:"slot,omitempty"`
-	Activity string `json:"activity,omitempty"`
-	Reason   string `json:"reason,omitempty"`
-	Series   string `json:"series,omitempty"`
-	First    uint64 `json:"first,omitempty"`
-	Last     uint64 `json:"last,omitempty"`
-	Leaf     int64  `json:"leaf,omitempty"`
-	Files    int    `json:"files,omitempty"`
-	Volume   string `json:"volume,omitempty"`
-	Digest   string `json:"digest,omitempty"`
-	By       string `json:"by,omitempty"`
+	Slot       int    `json:"slot,omitempty"`
+	Activity   string `json:"activity,omitempty"`
+	ActivityID string `json:"activity_id,omitempty"`
+	Reason     string `json:"reason,omitempty"`
+	Series     string `json:"series,omitempty"`
+	First      uint64 `json:"first,omitempty"`
+	Last       uint64 `json:"last,omitempty"`
+	Leaf       int64  `json:"leaf,omitempty"`
+	Files      int    `json:"files,omitempty"`
+	Volume     string `json:"volume,omitempty"`
+	Digest     string `json:"digest,omitempty"`
+	By         string `json:"by,omitempty"`
 }
 
 // diary keeps events until the platform has taken them: a file of lines, synced before anybody is told that something is done, and beside

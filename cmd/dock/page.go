@@ -74,7 +74,7 @@ type stateView struct {
 	Now        time.Time   `json:"now"`
 	Away       string      `json:"away,omitempty"` // why the platform can't be reached
 	Live       live        `json:"live"`
-	Activities []labelView `json:"activities"`
+	Activities []choice    `json:"activities"`
 	PINs       []labelView `json:"pins"` // officers who may type one
 	Session    *whoView    `json:"session,omitempty"`
 	Mine       []detail    `json:"mine,omitempty"`
@@ -95,14 +95,21 @@ type whoView struct {
 // detail is a slot in full, for the officer at the screen.
 type detail struct {
 	slotView
-	Items    []file   `json:"items"`
-	Gaps     []gap    `json:"gaps"`
-	Warnings []string `json:"warnings,omitempty"`
-	Activity string   `json:"activity,omitempty"`
-	Urgent   bool     `json:"urgent"`
-	Taken    bool     `json:"taken"`
-	Own      bool     `json:"own"` // theirs, or nobody's
-	Slip     string   `json:"slip,omitempty"`
+	Items    []clipView `json:"items"`
+	Preset   []int      `json:"preset"` // places in the state's activities, in order
+	Gaps     []gap      `json:"gaps"`
+	Warnings []string   `json:"warnings,omitempty"`
+	Activity string     `json:"activity,omitempty"`
+	Urgent   bool       `json:"urgent"`
+	Taken    bool       `json:"taken"`
+	Own      bool       `json:"own"` // theirs, or nobody's
+	Slip     string     `json:"slip,omitempty"`
+}
+
+// clipView is a file as its officer sees it. Preset orders the choices for it.
+type clipView struct {
+	file
+	Preset []int `json:"preset"`
 }
 
 // who is the officer of the request's session, nil without one. Looking keeps no session open; acting does.
@@ -131,14 +138,13 @@ func (p *post) getState(w http.ResponseWriter, r *http.Request) {
 func (p *post) writeState(w http.ResponseWriter, who *session) {
 	st := p.people.self()
 	v := stateView{Station: p.id.Station, Name: st.Name, Township: st.TownshipName, Demo: st.Demo, Now: time.Now(), Live: p.live(),
-		Activities: []labelView{}, PINs: []labelView{}}
+		Activities: st.choices(time.Now()), PINs: []labelView{}}
 	for i := range v.Live.Slots {
 		v.Live.Slots[i].Name = p.people.name(v.Live.Slots[i].Officer)
 	}
 	if a := p.away.Load(); a != nil {
 		v.Away = *a
 	}
-	v.Activities = append(v.Activities, st.Activities...)
 	for _, o := range st.Officers {
 		if o.PIN {
 			v.PINs = append(v.PINs, labelView{o.ID, o.Name})
@@ -147,7 +153,7 @@ func (p *post) writeState(w http.ResponseWriter, who *session) {
 	if who != nil {
 		v.Session = &whoView{ID: who.officer, Name: p.people.name(who.officer), Until: who.until}
 		for _, d := range p.current() {
-			v.Mine = append(v.Mine, d.detail(who.officer))
+			v.Mine = append(v.Mine, d.detail(st, who.officer, v.Now))
 		}
 		for _, rec := range st.Recorders {
 			v.Free = append(v.Free, rec.Serial)
@@ -169,21 +175,36 @@ func (p *post) current() (out []*docking) {
 	return out
 }
 
-func (d *docking) detail(officer string) detail {
+func (d *docking) detail(st self, officer string, now time.Time) detail {
 	v := detail{slotView: d.view()}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	v.Own = d.officer == officer || d.known == "docking" || d.officer == ""
-	v.Activity, v.Taken, v.Slip, v.Warnings = d.activity, d.taken, d.slip, d.warnings
+	v.Items, v.Activity, v.Taken, v.Slip, v.Warnings = []clipView{}, d.activity.id(), d.taken, d.slip, d.warnings
 	v.Urgent = d.agent != nil && d.agent.urgent.Load()
 	v.Gaps = append([]gap{}, d.gaps...)
 	if !v.Own {
-		v.Items = []file{}
 		return v // another officer's clips are theirs to see
 	}
+	var newest time.Time
 	for _, f := range d.files {
-		v.Items = append(v.Items, *f)
+		at := f.where.modified()
+		if at.After(now) { // a clock ahead says nothing of the day
+			at = time.Time{}
+		}
+		day := at
+		if at.IsZero() {
+			day = now
+		}
+		if at.After(newest) {
+			newest = at
+		}
+		v.Items = append(v.Items, clipView{*f, st.preset(officer, day, at, now)})
 	}
+	if newest.IsZero() {
+		newest = now
+	}
+	v.Preset = st.preset(officer, newest, time.Time{}, now)
 	return v
 }
 
@@ -371,23 +392,24 @@ func (d *docking) claim(who *session, serial string) error {
 }
 
 func (d *docking) label(a act) error {
-	if !slices.ContainsFunc(d.people.self().Activities, func(x labelView) bool { return x.ID == a.Activity }) {
+	said, ok := d.people.self().label(a.Activity)
+	if !ok {
 		return &refused{"没有这种执法活动"}
 	}
 	if a.File < 0 {
-		d.activity = a.Activity
+		d.activity = said
 		for _, f := range d.files {
 			d.tellOf(f)
 		}
-		return nil
+		return d.keepLabels(d.files...)
 	}
 	f, err := d.fileAt(a.File)
 	if err != nil {
 		return err
 	}
-	f.Activity = a.Activity
+	f.Activity, f.label = a.Activity, said
 	d.tellOf(f)
-	return nil
+	return d.keepLabels(f)
 }
 
 func (d *docking) fileAt(i int) (*file, error) {

@@ -34,7 +34,8 @@ type self struct {
 		PIN   bool     `json:"pin"`
 	} `json:"officers"`
 	Recorders  []recorder  `json:"recorders"`
-	Activities []labelView `json:"activities"`
+	Activities []labelView `json:"activities"` // words, in the order of the buttons
+	Planned    []planned   `json:"planned"`    // the township's own, of some days
 }
 
 type recorder struct {

@@ -123,6 +123,7 @@ type post struct {
 	site   siteConfig
 	people *register
 	diary  *diary
+	labels *labelBook
 	log    *slog.Logger
 	slips  string
 
@@ -183,6 +184,9 @@ func runStation(ctx context.Context, c stationConfig, logger *slog.Logger, ready
 	}
 	if p.people, err = openRegister(h.client, dir); err != nil {
 		return fmt.Errorf("站点资料：%w", err)
+	}
+	if p.labels, err = openLabels(filepath.Join(dir, "labels.json")); err != nil {
+		return fmt.Errorf("待报的标注：%w", err)
 	}
 	if p.diary, err = openDiary(h.client, dir); err != nil {
 		return err

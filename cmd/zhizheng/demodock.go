@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +15,8 @@ import (
 	"time"
 
 	"zhizheng/cmd/zhizheng/internal/demo"
+	"zhizheng/ingest"
+	"zhizheng/ingest/manifest"
 	"zhizheng/internal/sim"
 )
 
@@ -45,9 +50,39 @@ func (c *serveCmd) dockDemo(ctx context.Context, p *progress, pl *platform) erro
 	if err != nil {
 		return err
 	}
-	p.say("  ✓ 示例影像已由采集程序归库、封存，%d 段关联到案件（%.0f 秒）", n, time.Since(start).Seconds())
+	st, err := c.demoStation()
+	if err != nil {
+		return err
+	}
+	labelled, err := demo.Labels(ctx, demo.LabelsDeps{ActivitiesDeps: pl.demoActivities(start), Evidence: pl.evidence, Ingest: pl.ingest, Station: st})
+	if err != nil {
+		return err
+	}
+	p.say("  ✓ 示例影像已由采集程序归库、封存，%d 段关联到案件，%d 段标注了执法活动（%.0f 秒）", n, labelled, time.Since(start).Seconds())
 	// The mark comes last: a start that finds none goes over all of it again, and finds what is there already.
 	return replaceFile(done, nil)
+}
+
+// demoStation is the station that the demo's footage is docked at, as its token would name it.
+func (c *serveCmd) demoStation() (ingest.Station, error) {
+	b, err := os.ReadFile(filepath.Join(c.Data, "demo-dock", "cert.pem"))
+	if err != nil {
+		return ingest.Station{}, err
+	}
+	block, _ := pem.Decode(b)
+	if block == nil {
+		return ingest.Station{}, errors.New("the demo station's certificate can't be read")
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return ingest.Station{}, fmt.Errorf("the demo station's certificate: %w", err)
+	}
+	key, ok := cert.PublicKey.(ed25519.PublicKey)
+	if !ok {
+		return ingest.Station{}, errors.New("the demo station's key is no Ed25519 key")
+	}
+	keyID, err := manifest.KeyID(key)
+	return ingest.Station{ID: demo.DemoDock, Township: demo.DongheCode, KeyID: keyID}, err
 }
 
 // dockEarlier docks what the recorder had recorded before: positions of earlier patrols, one small file each, so that the station has counted

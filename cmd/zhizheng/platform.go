@@ -145,6 +145,7 @@ func (c *serveCmd) openPlatform(ctx context.Context, p *progress, svc *services,
 		Retain:    func(now time.Time) time.Time { return now.AddDate(0, 0, c.RetentionDays) },
 		Recorder:  pl.devices.BySerial,
 		Officer:   pl.authority.IsOfficer,
+		Activity:  pl.cases.ActivityTownship,
 		Message:   pl.devices.TakeAgain,
 		AfterSeal: pl.afterSeal})
 	return pl, p.step("设备消息 MQTT", func() error { return c.openMessages(ctx, pl, logger) })

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"zhizheng/authority"
+	"zhizheng/cases"
 	"zhizheng/cmd/zhizheng/internal/demo"
 	"zhizheng/internal/fault"
 	"zhizheng/internal/pg"
@@ -132,6 +133,10 @@ func (c *serveCmd) loadDemo(ctx context.Context, p *progress, pl *platform) (acc
 	if err != nil {
 		return nil, err
 	}
+	err = p.step("示例：执法活动", func() error { return demo.Activities(ctx, pl.demoActivities(now)) })
+	if err != nil {
+		return nil, err
+	}
 	err = p.step("示例：1,600 多台设备", func() error {
 		credentials, err := demo.Devices(ctx, demo.DevicesDeps{Authority: pl.authority, Devices: pl.devices, Now: now})
 		if err != nil {
@@ -155,6 +160,13 @@ func (c *serveCmd) loadDemo(ctx context.Context, p *progress, pl *platform) (acc
 	return accounts, p.step("示例：采集站身份", func() error {
 		return pl.ingest.WriteIdentity(ctx, filepath.Join(c.Data, "demo-dock"), c.PublicURL, demo.DemoDock, demo.DongheCode, "示例采集站", "system")
 	})
+}
+
+// demoActivities are the demo's activities' needs.
+func (pl *platform) demoActivities(now time.Time) demo.ActivitiesDeps {
+	return demo.ActivitiesDeps{Authority: pl.authority, Now: now, Cases: func(now time.Time) *cases.Service {
+		return cases.New(pl.pool, pl.log, pl.authority, pl.evidence, pl.jobs, func() time.Time { return now })
+	}}
 }
 
 // sibling finds a program that was built beside this one.

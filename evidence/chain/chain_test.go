@@ -39,47 +39,62 @@ type vector struct {
 // vectors builds the leaves of version 1 from fixed inputs.
 func vectors(t *testing.T) ([]vector, []chain.Disclosure, chain.Edge) {
 	t.Helper()
-	var vs []vector
-	var ds []chain.Disclosure
-	var edge chain.Edge
-	heads := map[chain.SubjectID]struct {
-		n uint64
-		h chain.Hash
-	}{}
+	var f forge
 	for i := range 5 {
 		s := chain.Subject{Type: chain.SubjectEvidence, ID: fmt.Sprintf("01JDEMO%019d", i%2)}
-		salt := sha256.Sum256(fmt.Appendf(nil, "salt %d", i))
 		digest := sha256.Sum256(fmt.Appendf(nil, "file %d", i))
-		payload, err := chain.EncodePayload(chain.SealedPayload{
+		f.leaf(t, chain.KindSealed, s, chain.SealedPayload{
 			EvidenceID: s.ID, SHA256: digest[:], Size: int64(i) * 1000, Parts: i, ObjectKey: "obj/" + s.ID, VersionID: "v", Check: "attested",
 			RetainUntil: 1900000000000, ManifestKey: "manifest/x", Township: "510821100",
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		id := s.Opaque()
-		head := heads[id]
-		l := chain.Leaf{
-			Version: 1, Kind: chain.KindSealed, Subject: id, Counter: head.n + 1, Prev: head.h, TimeMS: 1795000000000 + int64(i),
-			Commitment: chain.Commitment(salt[:], payload),
-		}
-		b, err := l.Encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		h := chain.LeafHash(b)
-		head.n, head.h = l.Counter, h
-		heads[id] = head
-		edge.Append(h)
-		root := edge.Root()
-		vs = append(vs, vector{
-			s, hex.EncodeToString(id[:]), l.Kind, l.Counter, hex.EncodeToString(l.Prev[:]), l.TimeMS, hex.EncodeToString(salt[:]),
-			hex.EncodeToString(payload), hex.EncodeToString(l.Commitment[:]), hex.EncodeToString(b), hex.EncodeToString(h[:]),
-			hex.EncodeToString(root[:]),
-		})
-		ds = append(ds, chain.Disclosure{Leaf: b, Salt: salt[:], Payload: payload})
 	}
-	return vs, ds, edge
+	return f.vectors, f.disclosures, f.edge
+}
+
+// forge makes leaves one after another, each with a salt and a time of its own.
+type forge struct {
+	vectors     []vector
+	disclosures []chain.Disclosure
+	edge        chain.Edge
+	heads       map[chain.SubjectID]forgeHead
+}
+
+type forgeHead struct {
+	n uint64
+	h chain.Hash
+}
+
+func (f *forge) leaf(t *testing.T, kind chain.Kind, s chain.Subject, p any) {
+	t.Helper()
+	if f.heads == nil {
+		f.heads = map[chain.SubjectID]forgeHead{}
+	}
+	i := len(f.vectors)
+	salt := sha256.Sum256(fmt.Appendf(nil, "salt %d", i))
+	payload, err := chain.EncodePayload(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := s.Opaque()
+	head := f.heads[id]
+	l := chain.Leaf{
+		Version: 1, Kind: kind, Subject: id, Counter: head.n + 1, Prev: head.h, TimeMS: 1795000000000 + int64(i),
+		Commitment: chain.Commitment(salt[:], payload),
+	}
+	b, err := l.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := chain.LeafHash(b)
+	f.heads[id] = forgeHead{l.Counter, h}
+	f.edge.Append(h)
+	root := f.edge.Root()
+	f.vectors = append(f.vectors, vector{
+		s, hex.EncodeToString(id[:]), l.Kind, l.Counter, hex.EncodeToString(l.Prev[:]), l.TimeMS, hex.EncodeToString(salt[:]),
+		hex.EncodeToString(payload), hex.EncodeToString(l.Commitment[:]), hex.EncodeToString(b), hex.EncodeToString(h[:]),
+		hex.EncodeToString(root[:]),
+	})
+	f.disclosures = append(f.disclosures, chain.Disclosure{Leaf: b, Salt: salt[:], Payload: payload})
 }
 
 func signed(t testing.TB, origin string, edge chain.Edge) (note.Verifier, []byte) {
@@ -175,6 +190,60 @@ func TestVectorsOfVersion1(t *testing.T) {
 	_, cp, _ := strings.Cut(string(text), "\n\n")
 	if _, err := note.Open([]byte(cp), note.VerifierList(v)); err != nil {
 		t.Error(err)
+	}
+}
+
+// Commands to devices and labels of clips, as they are in logs in use: their bytes never change, and what they say is read from the file.
+func TestVectorsOfCommandsAndLabels(t *testing.T) {
+	device, other := chain.Subject{Type: chain.SubjectDevice, ID: "BWC-0001"}, chain.Subject{Type: chain.SubjectDevice, ID: "BWC-0002"}
+	clip := chain.Subject{Type: chain.SubjectEvidence, ID: "01JDEMO0000000000000000000"}
+	digest := func(i int) []byte { h := sha256.Sum256(fmt.Appendf(nil, "command %d", i)); return h[:] }
+	var commands, labels forge
+	commands.leaf(t, chain.KindCommandGiven, device, chain.CommandPayload{ID: 1, Device: device.ID, Command: "lock", Digest: digest(1), Expires: 1795000600000, Reason: "设备遗失", Actor: "01JUSER0000000000000000000"})
+	commands.leaf(t, chain.KindCommandGiven, other, chain.CommandPayload{ID: 2, Device: other.ID, Command: "locate", Digest: digest(2), Expires: 1795000600001, Actor: "01JUSER0000000000000000000"})
+	commands.leaf(t, chain.KindCommandEnded, device, chain.CommandEndPayload{ID: 1, Device: device.ID, Outcome: "done"})
+	commands.leaf(t, chain.KindCommandEnded, other, chain.CommandEndPayload{ID: 2, Device: other.ID, Outcome: "refused", Reason: "不支持"})
+	labels.leaf(t, chain.KindLabelled, clip, chain.CustodyPayload{EvidenceID: clip.ID, Actor: "01JOFFICER000000000000000A", Session: "station/DS-1", Reason: "巡查"})
+	labels.leaf(t, chain.KindLabelled, clip, chain.CustodyPayload{EvidenceID: clip.ID, Actor: "01JOFFICER000000000000000A", Session: "station/DS-1", Reason: "检查（执法活动 01JACTIVITY00000000000000A）"})
+	for name, f := range map[string]*forge{"commands.json": &commands, "labels.json": &labels} {
+		b, err := json.MarshalIndent(f.vectors, "", "  ")
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden(t, name, append(b, '\n'))
+	}
+	var kept []vector
+	if err := json.Unmarshal(testdata(t, "commands.json"), &kept); err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	for _, v := range kept {
+		payload, err := hex.DecodeString(v.Payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leaf, err := hex.DecodeString(v.Leaf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		salt, err := hex.DecodeString(v.Salt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		l, err := chain.DecodeLeaf(leaf)
+		if err != nil || l.Kind != v.Kind || l.Counter != v.Counter || l.Commitment != chain.Commitment(salt, payload) {
+			t.Errorf("%+v, %v", l, err)
+		}
+		said = append(said, chain.Describe(v.Kind, payload, false))
+	}
+	want := []string{
+		"向设备下达指令：第 1 号，设备 BWC-0001，锁定，SHA-256 b4793bf45977acb4ee0269521749b51bc48b5873dd41b585654849792ca3dcb4，有效至 2026-11-18 19:16:40，事由 设备遗失，经手 01JUSER0000000000000000000",
+		"向设备下达指令：第 2 号，设备 BWC-0002，定位，SHA-256 a30075d3517647f54d9d88a42d04f905da2a47c9eb1ccc2e49fbfeaac5500b13，有效至 2026-11-18 19:16:40，经手 01JUSER0000000000000000000",
+		"设备指令办结：第 1 号，设备 BWC-0001，已执行",
+		"设备指令办结：第 2 号，设备 BWC-0002，设备拒绝，事由 不支持",
+	}
+	if d := cmp.Diff(want, said); d != "" {
+		t.Error(d)
 	}
 }
 

@@ -133,7 +133,8 @@ func newCounty(t testing.TB, log func(*evlog.Options), before func(*evlog.Log), 
 	c.Budget = budget.New(c.Pool, c.Log, c.Devices, nil)
 	c.Ingest = ingest.New(ingest.Options{Pool: c.Pool, Log: c.Log, Evidence: c.Keeper, Store: c.Store, Attested: func() bool { return true }, Logger: quiet,
 		Retain: func(now time.Time) time.Time { return now.Add(time.Minute) }, Recorder: c.Devices.BySerial, Officer: c.Auth.IsOfficer,
-		Message: c.Devices.TakeAgain})
+		Activity: func(ctx context.Context, id string) (string, error) { return c.Cases.ActivityTownship(ctx, id) },
+		Message:  c.Devices.TakeAgain})
 	workers := river.NewWorkers()
 	media.Register(workers, media.FromKeeper(c.Keeper, c.Store, quiet))
 	media.RegisterDerive(workers, c.Keeper, c.Store, 2, quiet)

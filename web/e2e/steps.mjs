@@ -13,14 +13,14 @@ const table = (name) => (p) => p.getByRole("table", { name, exact: true }).getBy
 const heading = (name) => (p) => p.getByRole("heading", { level: 1, name }).waitFor();
 const nav = (p, name) => p.getByRole("navigation", { name: "主菜单" }).getByRole("link", { name, exact: true });
 
-/** Chooses in a drop-down list by typing. */
-async function choose(scope, label, typed, option = typed) {
+/** Chooses in a drop-down list by typing. A list of many stays open until Escape, which closes a dialog when pressed once more. */
+async function choose(scope, label, typed, option = typed, many = true) {
   const page = scope.page?.() ?? scope;
   const box = scope.getByRole("combobox", { name: label });
   await box.click();
   await box.fill(typed);
   await page.getByTitle(option).and(page.locator(":visible")).first().click();
-  await box.press("Escape"); // a list of many stays open
+  if (many) await box.press("Escape");
 }
 
 const password = (walk, role) => JSON.parse(readFileSync(join(walk.data, "demo-accounts.json"), "utf8")).find((a) => a.role === role);
@@ -187,6 +187,45 @@ export const steps = [
     ] });
   }],
 
+  ["an activity is planned for the case, refused by R02 at first, changed, and cancelled with its reason", async (walk) => {
+    const { b } = walk;
+    await b.follow(nav(b.page, "执法活动"), /^\/activities$/);
+    await b.judge("26-activities", table("执法活动"));
+    const plan = b.page.getByRole("button", { name: /安排活动$/ });
+    await plan.click();
+    const dialog = b.page.getByRole("dialog");
+    await choose(dialog, "乡镇", "东河镇", /^东河镇$/, false);
+    await choose(dialog, "类型", "检查", /^检查$/, false);
+    await dialog.getByLabel("名称").fill("砂石堆放检查（示例）");
+    for (const [label, at] of [["开始（可不填）", "09:00"], ["结束", "11:30"]]) {
+      await dialog.getByLabel(label).fill(at);
+      await dialog.getByLabel(label).press("Enter");
+    }
+    await choose(dialog, "执法人员", "示例川H0001", /示例川H0001\d\d$/);
+    const submit = dialog.getByRole("button", { name: /^安\s?排$/ });
+    b.expect(422, "/api/v1/activities");
+    await submit.click();
+    await dialog.getByRole("alert").filter({ hasText: "R02" }).getByText(/不得少于两人/).waitFor();
+    await b.judge("27-activity-refused", (p) => p.getByRole("dialog").getByLabel("名称").waitFor(), { act: (p) => p.getByRole("button", { name: /安排活动$/ }).click() });
+    await choose(dialog, "执法人员", "示例川H0002", /示例川H0002\d\d$/);
+    await dialog.getByRole("combobox", { name: "案件（可不填）" }).click();
+    await b.page.getByTitle(/执立〔/).and(b.page.locator(":visible")).first().click();
+    await b.follow(submit, /^\/activities\/./);
+    await b.page.getByRole("heading", { level: 1, name: "砂石堆放检查（示例）" }).waitFor();
+    await b.page.getByRole("button", { name: /修改…$/ }).click();
+    await dialog.getByLabel("地点").fill("河滩（示例）");
+    await dialog.getByRole("button", { name: /^保\s?存$/ }).click();
+    await dialog.waitFor({ state: "hidden" });
+    await b.page.getByRole("listitem").filter({ hasText: "已改动" }).getByText("河滩（示例）").waitFor();
+    await b.judge("28-activity", heading("砂石堆放检查（示例）"));
+    await b.page.getByRole("button", { name: /取消活动…$/ }).click();
+    await dialog.getByLabel("理由").fill("大雨，改期（示例）");
+    await dialog.getByRole("button", { name: "取消活动", exact: true }).click();
+    await b.page.getByText(/已于 .* 取消：大雨，改期（示例）$/).waitFor();
+    must((await b.page.getByRole("button", { name: /修改…$/ }).count()) === 0, "a cancelled activity may be changed");
+    await b.page.goto(walk.case);
+  }],
+
   ["from the clip to its recorder, to the posting that bought it, to the township's year", async (walk) => {
     const { b } = walk;
     await b.follow(b.page.getByRole("row").filter({ hasText: walk.clip }).getByRole("link", { name: walk.clip }), /^\/evidence\//);
@@ -347,8 +386,12 @@ export const steps = [
       for (const digit of pin) await b.page.getByRole("button", { name: digit, exact: true }).click();
       await b.page.getByRole("heading", { level: 2, name: officer }).waitFor();
       await b.page.getByRole("button", { name: /^1 号工位/ }).click();
-      await b.page.getByRole("button", { name: "巡查", exact: true }).click();
-      await b.page.getByRole("button", { name: "巡查", pressed: true }).waitFor();
+      const market = /^集市占道经营检查（示例）/; // of today, so it is among the five
+      await b.page.getByRole("button", { name: market }).click();
+      await b.page.getByRole("button", { name: market, pressed: true }).waitFor();
+      await b.page.getByRole("button", { name: /^更多执法活动/ }).click();
+      await b.page.getByRole("button", { name: "巡查", exact: true }).waitFor();
+      await b.page.getByRole("button", { name: "收起" }).click();
       await b.page.getByRole("heading", { level: 3, name: "缺失 903–904" }).waitFor();
       await b.page.getByRole("button", { name: "更换电池" }).click();
       await b.page.getByRole("heading", { level: 3, name: "缺失 903–904：更换电池" }).waitFor();
@@ -367,7 +410,7 @@ export const steps = [
       await b.page.getByRole("link", { name: "示例采集站" }).first().click();
       await b.judge("25-dock", async (p) => {
         await p.getByRole("region", { name: "1 号工位" }).getByText("全部已封存").waitFor();
-        await p.getByRole("region", { name: "站上发生的事" }).getByRole("row").filter({ hasText: "说明缺失" }).filter({ hasText: "更换电池" }).waitFor();
+        await p.getByRole("region", { name: "站上发生的事" }).getByRole("row").filter({ hasText: "903–904" }).filter({ hasText: "更换电池" }).waitFor();
       });
     } finally {
       dock.kill("SIGTERM");
@@ -381,7 +424,7 @@ export const steps = [
     const { b } = walk;
     await signIn(walk, "supervisor");
     const nothing = async (what) => {
-      const acts = b.page.getByRole("main").getByRole("button", { name: /立\s?案$|添\s?加$|^解\s?除|冲\s?销|记一笔|设置保全|标记误录|进入“/ });
+      const acts = b.page.getByRole("main").getByRole("button", { name: /立\s?案$|添\s?加$|^解\s?除|冲\s?销|记一笔|设置保全|标记误录|安排活动|修改…|取消活动|进入“/ });
       must((await acts.count()) === 0, `${what} offers ${await acts.allInnerTexts()}`);
     };
     await table("证据")(b.page);
@@ -394,6 +437,16 @@ export const steps = [
     await b.page.getByRole("menuitem", { name: "打印本页" }).waitFor();
     must((await b.page.getByRole("menuitem", { name: /保全|误录|受限/ }).count()) === 0, "the menu offers holds or restrictions");
     await b.page.keyboard.press("Escape");
+    await nav(b.page, "执法活动").click();
+    await table("执法活动")(b.page);
+    await nothing("the list of activities");
+    await b.page.getByRole("link", { name: "集市占道经营检查（示例）" }).click();
+    await b.page.getByRole("region", { name: "影像" }).getByRole("link", { name: /_0905\.mp4$/ }).waitFor(); // labelled at the station
+    await nothing("an activity");
+    await b.judge("29-activity-clips", (p) => p.getByRole("region", { name: "影像" }).getByRole("link", { name: /_0905\.mp4$/ }).waitFor());
+    await b.follow(b.page.getByRole("link", { name: "在证据库中查看" }), /^\/evidence\?activity_id=/);
+    await b.page.getByRole("table", { name: "证据" }).getByText("_0905.mp4").first().waitFor();
+    must((await b.page.getByRole("table", { name: "证据" }).getByText(walk.clip).count()) === 0, "the library lists clips of no activity too");
     await nav(b.page, "案件").click();
     await table("案件")(b.page);
     await nothing("the case list");

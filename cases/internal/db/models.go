@@ -8,6 +8,36 @@ import (
 	"time"
 )
 
+type Activity struct {
+	ID           string
+	PlanKey      *string
+	Township     string
+	Kind         string
+	Title        string
+	Place        string
+	Day          time.Time
+	Starts       time.Time
+	Ends         time.Time
+	AllDay       bool
+	Officers     []string
+	CaseID       *string
+	Revision     int32
+	CancelledAt  *time.Time
+	CancelReason string
+	CreatedBy    string
+	CreatedAt    time.Time
+}
+
+type ActivityChange struct {
+	ActivityID string
+	N          int32
+	At         time.Time
+	Actor      string
+	What       string
+	Reason     string
+	Body       []byte
+}
+
 type CaseEvent struct {
 	CaseID     string
 	N          int32

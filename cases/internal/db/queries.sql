@@ -110,3 +110,56 @@ where evidence_id = any(sqlc.arg(ids)::text[]) and unlinked_at is null group by 
 
 -- name: KnownKeys :many
 select open_key::text from case_file where open_key = any(sqlc.arg(keys)::text[]);
+
+-- name: AddActivity :exec
+insert into activity (id, plan_key, township, kind, title, place, day, starts, ends, all_day, officers, case_id, created_by, created_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14);
+
+-- name: ActivityByKey :one
+select id from activity where plan_key = $1 and township = $2;
+
+-- name: ActivityTownship :one
+select township from activity where id = $1;
+
+-- name: LockActivity :one
+select * from activity
+where id = sqlc.arg(id) and (sqlc.narg(scope)::text[] is null or township = any(sqlc.narg(scope)))
+for update;
+
+-- name: GetActivity :one
+select a.*, t.name as township_name, f.number as case_number, f.title as case_title
+from activity a join township t on t.code = a.township left join case_file f on f.id = a.case_id
+where a.id = sqlc.arg(id) and (sqlc.narg(scope)::text[] is null or a.township = any(sqlc.narg(scope)));
+
+-- name: ListActivities :many
+select a.*, t.name as township_name, f.number as case_number, f.title as case_title
+from activity a join township t on t.code = a.township left join case_file f on f.id = a.case_id
+where (sqlc.narg(scope)::text[] is null or a.township = any(sqlc.narg(scope)))
+  and (sqlc.arg(township)::text = '' or a.township = sqlc.arg(township))
+  and (sqlc.narg(from_day)::date is null or a.day >= sqlc.narg(from_day))
+  and (sqlc.narg(to_day)::date is null or a.day <= sqlc.narg(to_day))
+  and (sqlc.arg(case_id)::text = '' or a.case_id = sqlc.arg(case_id))
+  and (sqlc.arg(running)::boolean = false or a.cancelled_at is null)
+  and (sqlc.arg(after_id)::text = '' or (a.starts, a.id) > (sqlc.arg(after_at)::timestamptz, sqlc.arg(after_id)))
+order by a.starts, a.id limit sqlc.arg(max);
+
+-- name: CountActivities :one
+select count(*) from activity a
+where (sqlc.narg(scope)::text[] is null or a.township = any(sqlc.narg(scope)))
+  and (sqlc.arg(township)::text = '' or a.township = sqlc.arg(township))
+  and (sqlc.narg(from_day)::date is null or a.day >= sqlc.narg(from_day))
+  and (sqlc.narg(to_day)::date is null or a.day <= sqlc.narg(to_day))
+  and (sqlc.arg(case_id)::text = '' or a.case_id = sqlc.arg(case_id));
+
+-- name: ChangeActivity :exec
+update activity set kind = $2, title = $3, place = $4, day = $5, starts = $6, ends = $7, all_day = $8, officers = $9, case_id = $10, revision = $11
+where id = $1;
+
+-- name: CancelActivity :exec
+update activity set cancelled_at = $2, cancel_reason = $3, revision = $4 where id = $1;
+
+-- name: AddActivityChange :exec
+insert into activity_change (activity_id, n, at, actor, what, reason, body) values ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: ActivityChanges :many
+select * from activity_change where activity_id = $1 order by n;

@@ -10,6 +10,134 @@ import (
 	"time"
 )
 
+const activityByKey = `-- name: ActivityByKey :one
+select id from activity where plan_key = $1 and township = $2
+`
+
+type ActivityByKeyParams struct {
+	PlanKey  *string
+	Township string
+}
+
+func (q *Queries) ActivityByKey(ctx context.Context, arg ActivityByKeyParams) (string, error) {
+	row := q.db.QueryRow(ctx, activityByKey, arg.PlanKey, arg.Township)
+	var id string
+	err := row.Scan(&id)
+	return id, err
+}
+
+const activityChanges = `-- name: ActivityChanges :many
+select activity_id, n, at, actor, what, reason, body from activity_change where activity_id = $1 order by n
+`
+
+func (q *Queries) ActivityChanges(ctx context.Context, activityID string) ([]ActivityChange, error) {
+	rows, err := q.db.Query(ctx, activityChanges, activityID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ActivityChange{}
+	for rows.Next() {
+		var i ActivityChange
+		if err := rows.Scan(
+			&i.ActivityID,
+			&i.N,
+			&i.At,
+			&i.Actor,
+			&i.What,
+			&i.Reason,
+			&i.Body,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const activityTownship = `-- name: ActivityTownship :one
+select township from activity where id = $1
+`
+
+func (q *Queries) ActivityTownship(ctx context.Context, id string) (string, error) {
+	row := q.db.QueryRow(ctx, activityTownship, id)
+	var township string
+	err := row.Scan(&township)
+	return township, err
+}
+
+const addActivity = `-- name: AddActivity :exec
+insert into activity (id, plan_key, township, kind, title, place, day, starts, ends, all_day, officers, case_id, created_by, created_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+`
+
+type AddActivityParams struct {
+	ID        string
+	PlanKey   *string
+	Township  string
+	Kind      string
+	Title     string
+	Place     string
+	Day       time.Time
+	Starts    time.Time
+	Ends      time.Time
+	AllDay    bool
+	Officers  []string
+	CaseID    *string
+	CreatedBy string
+	CreatedAt time.Time
+}
+
+func (q *Queries) AddActivity(ctx context.Context, arg AddActivityParams) error {
+	_, err := q.db.Exec(ctx, addActivity,
+		arg.ID,
+		arg.PlanKey,
+		arg.Township,
+		arg.Kind,
+		arg.Title,
+		arg.Place,
+		arg.Day,
+		arg.Starts,
+		arg.Ends,
+		arg.AllDay,
+		arg.Officers,
+		arg.CaseID,
+		arg.CreatedBy,
+		arg.CreatedAt,
+	)
+	return err
+}
+
+const addActivityChange = `-- name: AddActivityChange :exec
+insert into activity_change (activity_id, n, at, actor, what, reason, body) values ($1, $2, $3, $4, $5, $6, $7)
+`
+
+type AddActivityChangeParams struct {
+	ActivityID string
+	N          int32
+	At         time.Time
+	Actor      string
+	What       string
+	Reason     string
+	Body       []byte
+}
+
+func (q *Queries) AddActivityChange(ctx context.Context, arg AddActivityChangeParams) error {
+	_, err := q.db.Exec(ctx, addActivityChange,
+		arg.ActivityID,
+		arg.N,
+		arg.At,
+		arg.Actor,
+		arg.What,
+		arg.Reason,
+		arg.Body,
+	)
+	return err
+}
+
 const addCase = `-- name: AddCase :exec
 insert into case_file (id, open_key, number, township, power_item, power_grant, mode, title, facts, party_kind, party, place, act_on,
   filed_on, opened_at, stage, stage_since, stage_due, decision_due, created_by)
@@ -173,6 +301,27 @@ type AddOfficersParams struct {
 	Certificate string
 }
 
+const cancelActivity = `-- name: CancelActivity :exec
+update activity set cancelled_at = $2, cancel_reason = $3, revision = $4 where id = $1
+`
+
+type CancelActivityParams struct {
+	ID           string
+	CancelledAt  *time.Time
+	CancelReason string
+	Revision     int32
+}
+
+func (q *Queries) CancelActivity(ctx context.Context, arg CancelActivityParams) error {
+	_, err := q.db.Exec(ctx, cancelActivity,
+		arg.ID,
+		arg.CancelledAt,
+		arg.CancelReason,
+		arg.Revision,
+	)
+	return err
+}
+
 const caseByKey = `-- name: CaseByKey :one
 select id from case_file where open_key = $1 and township = $2
 `
@@ -309,6 +458,72 @@ func (q *Queries) CasesOfEvidence(ctx context.Context, arg CasesOfEvidenceParams
 		return nil, err
 	}
 	return items, nil
+}
+
+const changeActivity = `-- name: ChangeActivity :exec
+update activity set kind = $2, title = $3, place = $4, day = $5, starts = $6, ends = $7, all_day = $8, officers = $9, case_id = $10, revision = $11
+where id = $1
+`
+
+type ChangeActivityParams struct {
+	ID       string
+	Kind     string
+	Title    string
+	Place    string
+	Day      time.Time
+	Starts   time.Time
+	Ends     time.Time
+	AllDay   bool
+	Officers []string
+	CaseID   *string
+	Revision int32
+}
+
+func (q *Queries) ChangeActivity(ctx context.Context, arg ChangeActivityParams) error {
+	_, err := q.db.Exec(ctx, changeActivity,
+		arg.ID,
+		arg.Kind,
+		arg.Title,
+		arg.Place,
+		arg.Day,
+		arg.Starts,
+		arg.Ends,
+		arg.AllDay,
+		arg.Officers,
+		arg.CaseID,
+		arg.Revision,
+	)
+	return err
+}
+
+const countActivities = `-- name: CountActivities :one
+select count(*) from activity a
+where ($1::text[] is null or a.township = any($1))
+  and ($2::text = '' or a.township = $2)
+  and ($3::date is null or a.day >= $3)
+  and ($4::date is null or a.day <= $4)
+  and ($5::text = '' or a.case_id = $5)
+`
+
+type CountActivitiesParams struct {
+	Scope    []string
+	Township string
+	FromDay  *time.Time
+	ToDay    *time.Time
+	CaseID   string
+}
+
+func (q *Queries) CountActivities(ctx context.Context, arg CountActivitiesParams) (int64, error) {
+	row := q.db.QueryRow(ctx, countActivities,
+		arg.Scope,
+		arg.Township,
+		arg.FromDay,
+		arg.ToDay,
+		arg.CaseID,
+	)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
 const countCases = `-- name: CountCases :one
@@ -469,6 +684,68 @@ func (q *Queries) Exhibits(ctx context.Context, caseID string) ([]CaseEvidence, 
 	return items, nil
 }
 
+const getActivity = `-- name: GetActivity :one
+select a.id, a.plan_key, a.township, a.kind, a.title, a.place, a.day, a.starts, a.ends, a.all_day, a.officers, a.case_id, a.revision, a.cancelled_at, a.cancel_reason, a.created_by, a.created_at, t.name as township_name, f.number as case_number, f.title as case_title
+from activity a join township t on t.code = a.township left join case_file f on f.id = a.case_id
+where a.id = $1 and ($2::text[] is null or a.township = any($2))
+`
+
+type GetActivityParams struct {
+	ID    string
+	Scope []string
+}
+
+type GetActivityRow struct {
+	ID           string
+	PlanKey      *string
+	Township     string
+	Kind         string
+	Title        string
+	Place        string
+	Day          time.Time
+	Starts       time.Time
+	Ends         time.Time
+	AllDay       bool
+	Officers     []string
+	CaseID       *string
+	Revision     int32
+	CancelledAt  *time.Time
+	CancelReason string
+	CreatedBy    string
+	CreatedAt    time.Time
+	TownshipName string
+	CaseNumber   *string
+	CaseTitle    *string
+}
+
+func (q *Queries) GetActivity(ctx context.Context, arg GetActivityParams) (GetActivityRow, error) {
+	row := q.db.QueryRow(ctx, getActivity, arg.ID, arg.Scope)
+	var i GetActivityRow
+	err := row.Scan(
+		&i.ID,
+		&i.PlanKey,
+		&i.Township,
+		&i.Kind,
+		&i.Title,
+		&i.Place,
+		&i.Day,
+		&i.Starts,
+		&i.Ends,
+		&i.AllDay,
+		&i.Officers,
+		&i.CaseID,
+		&i.Revision,
+		&i.CancelledAt,
+		&i.CancelReason,
+		&i.CreatedBy,
+		&i.CreatedAt,
+		&i.TownshipName,
+		&i.CaseNumber,
+		&i.CaseTitle,
+	)
+	return i, err
+}
+
 const getCase = `-- name: GetCase :one
 select f.id, f.open_key, f.number, f.township, f.power_item, f.power_grant, f.mode, f.title, f.facts, f.party_kind, f.party, f.place, f.act_on, f.filed_on, f.opened_at, f.stage, f.stage_since, f.stage_due, f.decision_due, f.reviewer, f.decided_on, f.decision, f.fine_fen, f.evidence_root, f.closed_at, f.created_by, f.created_at, t.name as township_name, i.name as item_name,
   (select count(*) from case_evidence e where e.case_id = f.id and e.unlinked_at is null) as evidence_count
@@ -585,6 +862,105 @@ func (q *Queries) LastEvent(ctx context.Context, caseID string) (int32, error) {
 	var n int32
 	err := row.Scan(&n)
 	return n, err
+}
+
+const listActivities = `-- name: ListActivities :many
+select a.id, a.plan_key, a.township, a.kind, a.title, a.place, a.day, a.starts, a.ends, a.all_day, a.officers, a.case_id, a.revision, a.cancelled_at, a.cancel_reason, a.created_by, a.created_at, t.name as township_name, f.number as case_number, f.title as case_title
+from activity a join township t on t.code = a.township left join case_file f on f.id = a.case_id
+where ($1::text[] is null or a.township = any($1))
+  and ($2::text = '' or a.township = $2)
+  and ($3::date is null or a.day >= $3)
+  and ($4::date is null or a.day <= $4)
+  and ($5::text = '' or a.case_id = $5)
+  and ($6::boolean = false or a.cancelled_at is null)
+  and ($7::text = '' or (a.starts, a.id) > ($8::timestamptz, $7))
+order by a.starts, a.id limit $9
+`
+
+type ListActivitiesParams struct {
+	Scope    []string
+	Township string
+	FromDay  *time.Time
+	ToDay    *time.Time
+	CaseID   string
+	Running  bool
+	AfterID  string
+	AfterAt  time.Time
+	Max      int32
+}
+
+type ListActivitiesRow struct {
+	ID           string
+	PlanKey      *string
+	Township     string
+	Kind         string
+	Title        string
+	Place        string
+	Day          time.Time
+	Starts       time.Time
+	Ends         time.Time
+	AllDay       bool
+	Officers     []string
+	CaseID       *string
+	Revision     int32
+	CancelledAt  *time.Time
+	CancelReason string
+	CreatedBy    string
+	CreatedAt    time.Time
+	TownshipName string
+	CaseNumber   *string
+	CaseTitle    *string
+}
+
+func (q *Queries) ListActivities(ctx context.Context, arg ListActivitiesParams) ([]ListActivitiesRow, error) {
+	rows, err := q.db.Query(ctx, listActivities,
+		arg.Scope,
+		arg.Township,
+		arg.FromDay,
+		arg.ToDay,
+		arg.CaseID,
+		arg.Running,
+		arg.AfterID,
+		arg.AfterAt,
+		arg.Max,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListActivitiesRow{}
+	for rows.Next() {
+		var i ListActivitiesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.PlanKey,
+			&i.Township,
+			&i.Kind,
+			&i.Title,
+			&i.Place,
+			&i.Day,
+			&i.Starts,
+			&i.Ends,
+			&i.AllDay,
+			&i.Officers,
+			&i.CaseID,
+			&i.Revision,
+			&i.CancelledAt,
+			&i.CancelReason,
+			&i.CreatedBy,
+			&i.CreatedAt,
+			&i.TownshipName,
+			&i.CaseNumber,
+			&i.CaseTitle,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const listCases = `-- name: ListCases :many
@@ -712,6 +1088,42 @@ func (q *Queries) ListCases(ctx context.Context, arg ListCasesParams) ([]ListCas
 		return nil, err
 	}
 	return items, nil
+}
+
+const lockActivity = `-- name: LockActivity :one
+select id, plan_key, township, kind, title, place, day, starts, ends, all_day, officers, case_id, revision, cancelled_at, cancel_reason, created_by, created_at from activity
+where id = $1 and ($2::text[] is null or township = any($2))
+for update
+`
+
+type LockActivityParams struct {
+	ID    string
+	Scope []string
+}
+
+func (q *Queries) LockActivity(ctx context.Context, arg LockActivityParams) (Activity, error) {
+	row := q.db.QueryRow(ctx, lockActivity, arg.ID, arg.Scope)
+	var i Activity
+	err := row.Scan(
+		&i.ID,
+		&i.PlanKey,
+		&i.Township,
+		&i.Kind,
+		&i.Title,
+		&i.Place,
+		&i.Day,
+		&i.Starts,
+		&i.Ends,
+		&i.AllDay,
+		&i.Officers,
+		&i.CaseID,
+		&i.Revision,
+		&i.CancelledAt,
+		&i.CancelReason,
+		&i.CreatedBy,
+		&i.CreatedAt,
+	)
+	return i, err
 }
 
 const lockCase = `-- name: LockCase :one

@@ -11,7 +11,7 @@ const reasons = ['更换电池', '设备故障', '误关机', '卡未插回']
 const mistakes = ['误触开机', '忘记关机', '测试设备', '个人隐私']
 
 let state = null
-let look = { slot: 0, clip: -1, pin: null, typed: '', asking: '', free: '' }
+let look = { slot: 0, clip: -1, pin: null, typed: '', asking: '', free: '', all: false }
 let drawn = ''
 
 const $ = (id) => document.getElementById(id)
@@ -75,7 +75,7 @@ function slotButton(s) {
   const [word, tone] = states[s.state] ?? [s.state, '']
   const part = s.state === 'reading' ? (s.bytes ? s.read / s.bytes : 0) : (s.bytes ? (s.sent ?? 0) / s.bytes : 0)
   const busy = ['reading', 'takeable', 'uploading', 'attention'].includes(s.state) && s.bytes
-  return el('button', { type: 'button', class: `slot ${s.state} ${look.slot === s.slot ? 'mine' : ''}`, onclick: () => { look.slot = s.slot; look.clip = -1; look.asking = ''; look.free = ''; drawn = ''; draw() } },
+  return el('button', { type: 'button', class: `slot ${s.state} ${look.slot === s.slot ? 'mine' : ''}`, onclick: () => { look.slot = s.slot; look.clip = -1; look.asking = ''; look.free = ''; look.all = false; drawn = ''; draw() } },
     el('b', {}, String(s.slot), el('span', { class: 'unseen' }, ' 号工位')), el('span', { class: 'who' }, s.officer_name || s.recorder || (s.state === 'unclaimed' ? '未识别' : '')),
     busy ? el('span', { class: 'bar' }, barOf(part)) : null,
     el('span', { class: 'state ' + tone }, word))
@@ -157,7 +157,7 @@ function officerSide() {
   const d = (state.mine ?? []).find((x) => x.slot === look.slot)
   const head = el('div', { class: 'head' }, el('div', { class: 'face', 'aria-hidden': 'true' }, me.name.slice(0, 1)),
     el('div', { class: 'grow' }, el('h2', {}, me.name + (d ? ` · ${d.slot} 号工位` : '')), d ? progressLine(d) : null),
-    el('button', { type: 'button', onclick: () => { look = { slot: 0, clip: -1, pin: null, typed: '', asking: '', free: '' }; act({ do: 'exit' }) } }, '退出'))
+    el('button', { type: 'button', onclick: () => { look = { slot: 0, clip: -1, pin: null, typed: '', asking: '', free: '', all: false }; act({ do: 'exit' }) } }, '退出'))
   if (!d) return [head, el('div', { class: 'idle' }, el('p', {}, '您没有记录仪插在本站。插入后在左边点它的工位；要领用，请点一台“可取走”的记录仪。'))]
   if (!d.own) return [head, el('div', { class: 'idle' }, el('p', {}, `${d.slot} 号工位是${d.officer_name || '别人'}的记录仪。`), takeButton(d))]
   const parts = [head]
@@ -180,9 +180,15 @@ function claim(d) {
 function labels(d) {
   const clip = look.clip >= 0 ? d.items[look.clip] : null
   const chosen = clip ? clip.activity || d.activity : d.activity
+  const order = (clip ? clip.preset : d.preset).map((i) => state.activities[i]).filter(Boolean)
+  const five = order.slice(0, 5)
+  // what was chosen is always to be seen
+  const shown = look.all || order.findIndex((a) => a.id === chosen) >= 5 ? order : five
   return el('div', {}, el('h3', {}, clip ? `${clip.name} 是什么执法活动？` : '今天是什么执法活动？ ', el('small', { class: 'muted' }, clip ? '' : '可跳过；也可在下面逐段选')),
-    el('div', { class: 'six' }, state.activities.map((a) => el('button', { type: 'button', 'aria-pressed': String(chosen === a.id), onclick: () => act({ do: 'label', slot: d.slot, file: look.clip, activity: a.id }) }, a.name))),
-    clip ? el('div', { class: 'two' }, el('button', { type: 'button', onclick: () => { look.clip = -1; look.asking = ''; drawn = ''; draw() } }, '← 回到全部影像'),
+    el('div', { class: shown.length === 5 ? 'six' : 'six many' }, shown.map((a) => el('button', { type: 'button', class: a.more ? 'planned' : '', 'aria-pressed': String(chosen === a.id), onclick: () => act({ do: 'label', slot: d.slot, file: look.clip, activity: a.id }) },
+      el('span', { class: 'act' }, a.name), a.more ? el('small', {}, a.more) : null))),
+    order.length > 5 && (shown === five || look.all) ? el('button', { type: 'button', class: 'more', 'aria-expanded': String(look.all), onclick: () => { look.all = !look.all; drawn = ''; draw() } }, look.all ? '收起' : `更多执法活动（${order.length - 5}）`) : null,
+    clip ? el('div', { class: 'two' }, el('button', { type: 'button', onclick: () => { look.clip = -1; look.asking = ''; look.all = false; drawn = ''; draw() } }, '← 回到全部影像'),
       clip.mistaken ? el('p', { class: 'warn' }, '已标记误录：' + clip.mistaken) : el('button', { type: 'button', onclick: () => { look.asking = look.asking === 'mistaken' ? '' : 'mistaken'; drawn = ''; draw() } }, '这段是误录')) : null,
     clip && look.asking === 'mistaken' ? el('div', { class: 'gap' }, el('h3', {}, '为什么是误录？'), el('p', { class: 'muted' }, '误录的影像限制查看，不会删除。'),
       el('div', { class: 'two' }, mistakes.map((m) => el('button', { type: 'button', onclick: () => act({ do: 'mistaken', slot: d.slot, file: look.clip, reason: m }).then((ok) => { if (ok) { look.asking = ''; drawn = ''; draw() } }) }, m)))) : null)
@@ -205,7 +211,7 @@ function clips(d) {
   const word = (f) => f.mistaken ? ['误录', 'warn'] : f.status === 'sealed' || f.status === 'duplicate' ? ['已封存', 'good'] : f.status === 'logged' ? ['指纹已入册', 'busy'] : f.status === 'rejected' ? ['未封存：' + (f.error ?? ''), 'bad'] : ['待读', 'muted']
   const name = (f) => state.activities.find((a) => a.id === (f.activity || d.activity))?.name ?? ''
   return el('ul', { class: 'clips' }, d.items.map((f, i) => { const [w, tone] = word(f)
-    return el('li', {}, el('button', { type: 'button', 'aria-pressed': String(look.clip === i), onclick: () => { look.clip = look.clip === i ? -1 : i; look.asking = ''; drawn = ''; draw(); $('right').scrollTop = 0 } },
+    return el('li', {}, el('button', { type: 'button', 'aria-pressed': String(look.clip === i), onclick: () => { look.clip = look.clip === i ? -1 : i; look.asking = ''; look.all = false; drawn = ''; draw(); $('right').scrollTop = 0 } },
       el('span', { class: 'name' }, f.name), el('span', { class: 'muted' }, [name(f), bytes(f.size)].filter(Boolean).join(' · ')), el('span', { class: tone }, w))) }))
 }
 
@@ -243,7 +249,7 @@ document.addEventListener('keydown', (e) => {
     e.preventDefault()
     const number = card
     card = ''
-    look = { slot: 0, clip: -1, pin: null, typed: '', asking: '', free: '' }
+    look = { slot: 0, clip: -1, pin: null, typed: '', asking: '', free: '', all: false }
     act({ do: 'card', number })
   } else if (e.key.length === 1) card += e.key
 })

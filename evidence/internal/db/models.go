@@ -62,6 +62,7 @@ type Evidence struct {
 	LateReason     string
 	Activity       string
 	WipedAt        *time.Time
+	ActivityID     string
 }
 
 type EvidenceDeletion struct {

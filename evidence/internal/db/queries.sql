@@ -45,6 +45,7 @@ where (sqlc.narg('townships')::text[] is null or township = any (sqlc.narg('town
   and (sqlc.narg('status')::text is null or status = sqlc.narg('status'))
   and (sqlc.narg('verdict')::text is null or verdict = sqlc.narg('verdict'))
   and (sqlc.narg('activity')::text is null or activity = sqlc.narg('activity'))
+  and (sqlc.narg('activity_id')::text is null or activity_id <> '' and activity_id = sqlc.narg('activity_id'))
   and (sqlc.narg('recorder')::text is null or recorder = sqlc.narg('recorder'))
   and (sqlc.narg('device_id')::text is null or device_id = sqlc.narg('device_id'))
   and (sqlc.narg('station')::text is null or station = sqlc.narg('station'))
@@ -93,7 +94,10 @@ update evidence set poster_key = $2 where id = $1;
 update evidence set restricted = $2 where id = $1;
 
 -- name: SetActivity :execrows
-update evidence set activity = $2 where id = $1;
+update evidence set activity = $2, activity_id = $3 where id = $1;
+
+-- name: CountByActivity :many
+select activity_id, count(*) as clips from evidence where activity_id <> '' and activity_id = any (sqlc.arg('ids')::text[]) group by activity_id;
 
 -- name: SetWiped :execrows
 update evidence set wiped_at = coalesce(wiped_at, $2) where id = $1;

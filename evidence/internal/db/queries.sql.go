@@ -110,7 +110,7 @@ func (q *Queries) AskDerived(ctx context.Context, arg AskDerivedParams) (int64, 
 }
 
 const byDigest = `-- name: ByDigest :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence where sha256 = $1 and size = $2
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at, activity_id from evidence where sha256 = $1 and size = $2
 `
 
 type ByDigestParams struct {
@@ -162,6 +162,7 @@ func (q *Queries) ByDigest(ctx context.Context, arg ByDigestParams) (Evidence, e
 		&i.LateReason,
 		&i.Activity,
 		&i.WipedAt,
+		&i.ActivityID,
 	)
 	return i, err
 }
@@ -184,6 +185,35 @@ func (q *Queries) Count(ctx context.Context, arg CountParams) (int64, error) {
 	var count int64
 	err := row.Scan(&count)
 	return count, err
+}
+
+const countByActivity = `-- name: CountByActivity :many
+select activity_id, count(*) as clips from evidence where activity_id <> '' and activity_id = any ($1::text[]) group by activity_id
+`
+
+type CountByActivityRow struct {
+	ActivityID string
+	Clips      int64
+}
+
+func (q *Queries) CountByActivity(ctx context.Context, ids []string) ([]CountByActivityRow, error) {
+	rows, err := q.db.Query(ctx, countByActivity, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []CountByActivityRow{}
+	for rows.Next() {
+		var i CountByActivityRow
+		if err := rows.Scan(&i.ActivityID, &i.Clips); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const countStored = `-- name: CountStored :one
@@ -322,7 +352,7 @@ func (q *Queries) Derived(ctx context.Context, arg DerivedParams) (EvidenceDeriv
 }
 
 const due = `-- name: Due :many
-select e.id, e.township, e.station, e.recorder, e.device_id, e.file_name, e.file_name_bytes, e.size, e.sha256, e.part_size, e.composite, e.manifest_key, e.modified_at, e.recorded_at, e.registered_at, e.status, e.object_key, e.version_id, e.checked, e.sealed_at, e.retain_until, e.restricted, e.hold_state, e.verdict, e.media, e.poster_key, e.verified_at, e.sm3, e.damage, e.reread_at, e.reread_run, e.category, e.category_reason, e.permanent, e.locked_until, e.container_end, e.recorded_end, e.late_reason, e.activity, e.wiped_at, d.evidence_id, d.proposed_at, d.due_at, d.decided_at, d.gone_at from evidence_deletion d join evidence e on e.id = d.evidence_id
+select e.id, e.township, e.station, e.recorder, e.device_id, e.file_name, e.file_name_bytes, e.size, e.sha256, e.part_size, e.composite, e.manifest_key, e.modified_at, e.recorded_at, e.registered_at, e.status, e.object_key, e.version_id, e.checked, e.sealed_at, e.retain_until, e.restricted, e.hold_state, e.verdict, e.media, e.poster_key, e.verified_at, e.sm3, e.damage, e.reread_at, e.reread_run, e.category, e.category_reason, e.permanent, e.locked_until, e.container_end, e.recorded_end, e.late_reason, e.activity, e.wiped_at, e.activity_id, d.evidence_id, d.proposed_at, d.due_at, d.decided_at, d.gone_at from evidence_deletion d join evidence e on e.id = d.evidence_id
 where d.decided_at is null and e.status = 'sealed' and not e.permanent and not e.restricted and e.hold_state = 'none' and e.retain_until <= $1::timestamptz
   and ($2::text[] is null or e.township = any ($2::text[]))
   and ($3::timestamptz is null or (d.due_at, d.evidence_id) > ($3::timestamptz, $4::text))
@@ -400,6 +430,7 @@ func (q *Queries) Due(ctx context.Context, arg DueParams) ([]DueRow, error) {
 			&i.Evidence.LateReason,
 			&i.Evidence.Activity,
 			&i.Evidence.WipedAt,
+			&i.Evidence.ActivityID,
 			&i.EvidenceDeletion.EvidenceID,
 			&i.EvidenceDeletion.ProposedAt,
 			&i.EvidenceDeletion.DueAt,
@@ -444,7 +475,7 @@ func (q *Queries) EndDerived(ctx context.Context, arg EndDerivedParams) (int64, 
 }
 
 const expired = `-- name: Expired :many
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence e
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at, activity_id from evidence e
 where status = 'sealed' and not permanent and not restricted and hold_state = 'none'
   and retain_until <= $1::timestamptz and locked_until <= $1::timestamptz and id > $2::text
   and not exists (select from evidence_deletion d where d.evidence_id = e.id)
@@ -508,6 +539,7 @@ func (q *Queries) Expired(ctx context.Context, arg ExpiredParams) ([]Evidence, e
 			&i.LateReason,
 			&i.Activity,
 			&i.WipedAt,
+			&i.ActivityID,
 		); err != nil {
 			return nil, err
 		}
@@ -593,7 +625,7 @@ func (q *Queries) FileNames(ctx context.Context, arg FileNamesParams) ([]FileNam
 }
 
 const get = `-- name: Get :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at, activity_id from evidence
 where id = $1 and ($2::text[] is null or township = any ($2::text[]))
 `
 
@@ -646,12 +678,13 @@ func (q *Queries) Get(ctx context.Context, arg GetParams) (Evidence, error) {
 		&i.LateReason,
 		&i.Activity,
 		&i.WipedAt,
+		&i.ActivityID,
 	)
 	return i, err
 }
 
 const gone = `-- name: Gone :many
-select e.id, e.township, e.station, e.recorder, e.device_id, e.file_name, e.file_name_bytes, e.size, e.sha256, e.part_size, e.composite, e.manifest_key, e.modified_at, e.recorded_at, e.registered_at, e.status, e.object_key, e.version_id, e.checked, e.sealed_at, e.retain_until, e.restricted, e.hold_state, e.verdict, e.media, e.poster_key, e.verified_at, e.sm3, e.damage, e.reread_at, e.reread_run, e.category, e.category_reason, e.permanent, e.locked_until, e.container_end, e.recorded_end, e.late_reason, e.activity, e.wiped_at, d.evidence_id, d.proposed_at, d.due_at, d.decided_at, d.gone_at from evidence_deletion d join evidence e on e.id = d.evidence_id
+select e.id, e.township, e.station, e.recorder, e.device_id, e.file_name, e.file_name_bytes, e.size, e.sha256, e.part_size, e.composite, e.manifest_key, e.modified_at, e.recorded_at, e.registered_at, e.status, e.object_key, e.version_id, e.checked, e.sealed_at, e.retain_until, e.restricted, e.hold_state, e.verdict, e.media, e.poster_key, e.verified_at, e.sm3, e.damage, e.reread_at, e.reread_run, e.category, e.category_reason, e.permanent, e.locked_until, e.container_end, e.recorded_end, e.late_reason, e.activity, e.wiped_at, e.activity_id, d.evidence_id, d.proposed_at, d.due_at, d.decided_at, d.gone_at from evidence_deletion d join evidence e on e.id = d.evidence_id
 where d.decided_at is not null
   and ($1::text[] is null or e.township = any ($1::text[]))
   and ($2::timestamptz is null or (d.decided_at, d.evidence_id) < ($2::timestamptz, $3::text))
@@ -727,6 +760,7 @@ func (q *Queries) Gone(ctx context.Context, arg GoneParams) ([]GoneRow, error) {
 			&i.Evidence.LateReason,
 			&i.Evidence.Activity,
 			&i.Evidence.WipedAt,
+			&i.Evidence.ActivityID,
 			&i.EvidenceDeletion.EvidenceID,
 			&i.EvidenceDeletion.ProposedAt,
 			&i.EvidenceDeletion.DueAt,
@@ -831,41 +865,43 @@ func (q *Queries) LiftHold(ctx context.Context, arg LiftHoldParams) (int64, erro
 }
 
 const list = `-- name: List :many
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at, activity_id from evidence
 where ($1::text[] is null or township = any ($1::text[]))
   and ($2::text is null or status = $2)
   and ($3::text is null or verdict = $3)
   and ($4::text is null or activity = $4)
-  and ($5::text is null or recorder = $5)
-  and ($6::text is null or device_id = $6)
-  and ($7::text is null or station = $7)
-  and ($8::bytea is null or sha256 = $8)
-  and ($9::text is null or position(lower($9::text) in lower(file_name || ' ' || recorder || ' ' || id)) > 0)
-  and ($10::timestamptz is null or coalesce(sealed_at, $10) > recorded_end + $11::float8 * interval '1 second')
-  and ($12::timestamptz is null or recorded_at >= $12)
-  and ($13::timestamptz is null or recorded_at < $13)
-  and ($14::timestamptz is null or (recorded_at, id) < ($14::timestamptz, $15::text))
+  and ($5::text is null or activity_id <> '' and activity_id = $5)
+  and ($6::text is null or recorder = $6)
+  and ($7::text is null or device_id = $7)
+  and ($8::text is null or station = $8)
+  and ($9::bytea is null or sha256 = $9)
+  and ($10::text is null or position(lower($10::text) in lower(file_name || ' ' || recorder || ' ' || id)) > 0)
+  and ($11::timestamptz is null or coalesce(sealed_at, $11) > recorded_end + $12::float8 * interval '1 second')
+  and ($13::timestamptz is null or recorded_at >= $13)
+  and ($14::timestamptz is null or recorded_at < $14)
+  and ($15::timestamptz is null or (recorded_at, id) < ($15::timestamptz, $16::text))
 order by recorded_at desc, id desc
-limit $16
+limit $17
 `
 
 type ListParams struct {
-	Townships []string
-	Status    *string
-	Verdict   *string
-	Activity  *string
-	Recorder  *string
-	DeviceID  *string
-	Station   *string
-	Sha256    []byte
-	Q         *string
-	LateNow   *time.Time
-	LateAfter float64
-	FromAt    *time.Time
-	ToAt      *time.Time
-	BeforeAt  *time.Time
-	BeforeID  *string
-	MaxRows   int32
+	Townships  []string
+	Status     *string
+	Verdict    *string
+	Activity   *string
+	ActivityID *string
+	Recorder   *string
+	DeviceID   *string
+	Station    *string
+	Sha256     []byte
+	Q          *string
+	LateNow    *time.Time
+	LateAfter  float64
+	FromAt     *time.Time
+	ToAt       *time.Time
+	BeforeAt   *time.Time
+	BeforeID   *string
+	MaxRows    int32
 }
 
 func (q *Queries) List(ctx context.Context, arg ListParams) ([]Evidence, error) {
@@ -874,6 +910,7 @@ func (q *Queries) List(ctx context.Context, arg ListParams) ([]Evidence, error) 
 		arg.Status,
 		arg.Verdict,
 		arg.Activity,
+		arg.ActivityID,
 		arg.Recorder,
 		arg.DeviceID,
 		arg.Station,
@@ -935,6 +972,7 @@ func (q *Queries) List(ctx context.Context, arg ListParams) ([]Evidence, error) 
 			&i.LateReason,
 			&i.Activity,
 			&i.WipedAt,
+			&i.ActivityID,
 		); err != nil {
 			return nil, err
 		}
@@ -947,7 +985,7 @@ func (q *Queries) List(ctx context.Context, arg ListParams) ([]Evidence, error) 
 }
 
 const lock = `-- name: Lock :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence where id = $1 for update
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at, activity_id from evidence where id = $1 for update
 `
 
 func (q *Queries) Lock(ctx context.Context, id string) (Evidence, error) {
@@ -994,6 +1032,7 @@ func (q *Queries) Lock(ctx context.Context, id string) (Evidence, error) {
 		&i.LateReason,
 		&i.Activity,
 		&i.WipedAt,
+		&i.ActivityID,
 	)
 	return i, err
 }
@@ -1066,7 +1105,7 @@ func (q *Queries) LocksToSettle(ctx context.Context, limit int32) ([]string, err
 }
 
 const many = `-- name: Many :many
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at, activity_id from evidence
 where id = any ($1::text[]) and ($2::text[] is null or township = any ($2::text[]))
 `
 
@@ -1125,6 +1164,7 @@ func (q *Queries) Many(ctx context.Context, arg ManyParams) ([]Evidence, error) 
 			&i.LateReason,
 			&i.Activity,
 			&i.WipedAt,
+			&i.ActivityID,
 		); err != nil {
 			return nil, err
 		}
@@ -1170,7 +1210,7 @@ func (q *Queries) NextDerived(ctx context.Context, now time.Time) (EvidenceDeriv
 }
 
 const nextToReread = `-- name: NextToReread :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at, activity_id from evidence
 where status <> 'pending' and status <> 'deleted' and sealed_at <= $1::timestamptz and reread_run <> $2::text
 order by reread_at nulls first, id limit 1
 `
@@ -1225,12 +1265,13 @@ func (q *Queries) NextToReread(ctx context.Context, arg NextToRereadParams) (Evi
 		&i.LateReason,
 		&i.Activity,
 		&i.WipedAt,
+		&i.ActivityID,
 	)
 	return i, err
 }
 
 const nextUnread = `-- name: NextUnread :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at, activity_id from evidence
 where status <> 'pending' and status <> 'deleted' and reread_at is null
 order by reread_at nulls first, id limit 1
 `
@@ -1279,12 +1320,13 @@ func (q *Queries) NextUnread(ctx context.Context) (Evidence, error) {
 		&i.LateReason,
 		&i.Activity,
 		&i.WipedAt,
+		&i.ActivityID,
 	)
 	return i, err
 }
 
 const nextUnreadSince = `-- name: NextUnreadSince :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at, activity_id from evidence
 where status <> 'pending' and status <> 'deleted' and reread_at is null and sealed_at > $1::timestamptz
 order by reread_at nulls first, id limit 1
 `
@@ -1334,6 +1376,7 @@ func (q *Queries) NextUnreadSince(ctx context.Context, began time.Time) (Evidenc
 		&i.LateReason,
 		&i.Activity,
 		&i.WipedAt,
+		&i.ActivityID,
 	)
 	return i, err
 }
@@ -1467,7 +1510,7 @@ insert into evidence (id, township, station, recorder, device_id, file_name, fil
   manifest_key, modified_at, recorded_at, registered_at, object_key)
 values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)
 on conflict (sha256, size) do nothing
-returning id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at
+returning id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at, activity_id
 `
 
 type RegisterParams struct {
@@ -1550,6 +1593,7 @@ func (q *Queries) Register(ctx context.Context, arg RegisterParams) (Evidence, e
 		&i.LateReason,
 		&i.Activity,
 		&i.WipedAt,
+		&i.ActivityID,
 	)
 	return i, err
 }
@@ -1713,16 +1757,17 @@ func (q *Queries) SeenSince(ctx context.Context, arg SeenSinceParams) (bool, err
 }
 
 const setActivity = `-- name: SetActivity :execrows
-update evidence set activity = $2 where id = $1
+update evidence set activity = $2, activity_id = $3 where id = $1
 `
 
 type SetActivityParams struct {
-	ID       string
-	Activity string
+	ID         string
+	Activity   string
+	ActivityID string
 }
 
 func (q *Queries) SetActivity(ctx context.Context, arg SetActivityParams) (int64, error) {
-	result, err := q.db.Exec(ctx, setActivity, arg.ID, arg.Activity)
+	result, err := q.db.Exec(ctx, setActivity, arg.ID, arg.Activity, arg.ActivityID)
 	if err != nil {
 		return 0, err
 	}
@@ -1929,7 +1974,7 @@ func (q *Queries) SetWiped(ctx context.Context, arg SetWipedParams) (int64, erro
 }
 
 const smallestSealed = `-- name: SmallestSealed :one
-select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from (select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at from evidence where status = 'sealed' and size between 1 and $1 and not restricted order by sealed_at limit 500) as e order by size limit 1
+select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at, activity_id from (select id, township, station, recorder, device_id, file_name, file_name_bytes, size, sha256, part_size, composite, manifest_key, modified_at, recorded_at, registered_at, status, object_key, version_id, checked, sealed_at, retain_until, restricted, hold_state, verdict, media, poster_key, verified_at, sm3, damage, reread_at, reread_run, category, category_reason, permanent, locked_until, container_end, recorded_end, late_reason, activity, wiped_at, activity_id from evidence where status = 'sealed' and size between 1 and $1 and not restricted order by sealed_at limit 500) as e order by size limit 1
 `
 
 // of the 500 oldest, which any copy of the log covers first
@@ -1977,6 +2022,7 @@ func (q *Queries) SmallestSealed(ctx context.Context, size int64) (Evidence, err
 		&i.LateReason,
 		&i.Activity,
 		&i.WipedAt,
+		&i.ActivityID,
 	)
 	return i, err
 }

@@ -49,8 +49,26 @@ insert into dead_letter (id, at, source, origin, reason, raw) values ($1, $2, $3
 
 -- name: DeadLetters :many
 select id, at, source, origin, reason, octet_length(raw)::int as size, skipped, again_at, again_by, outcome, outcome_reason from dead_letter
-where (sqlc.narg('before_at')::timestamptz is null or (at, id) < (sqlc.narg('before_at')::timestamptz, sqlc.narg('before_id')::text))
+where (sqlc.narg('source')::text is null or source = sqlc.narg('source'))
+  and (sqlc.narg('reason')::text is null or reason = sqlc.narg('reason'))
+  and (sqlc.arg('open')::boolean = false or outcome is null or outcome = 'refused')
+  and (sqlc.narg('before_at')::timestamptz is null or (at, id) < (sqlc.narg('before_at')::timestamptz, sqlc.narg('before_id')::text))
 order by at desc, id desc limit sqlc.arg('max_rows');
+
+-- name: DeadLetterReasons :many
+select source, reason, count(*) as letters, count(*) filter (where outcome is null or outcome = 'refused') as open, max(at)::timestamptz as newest
+from dead_letter group by source, reason
+order by 4 desc, 5 desc, source, reason limit sqlc.arg('max_rows');
+
+-- name: DeadLettersToReplay :many
+-- those that were not taken since, the oldest first
+select id, at from dead_letter
+where source = sqlc.arg('source') and reason = sqlc.arg('reason') and (outcome is null or outcome = 'refused')
+  and (sqlc.narg('after_at')::timestamptz is null or (at, id) > (sqlc.narg('after_at')::timestamptz, sqlc.narg('after_id')::text))
+order by at, id limit sqlc.arg('max_rows');
+
+-- name: DeadLettersNamed :many
+select id from dead_letter where id = any (sqlc.arg('ids')::text[]) order by at, id;
 
 -- name: DeadLetter :one
 select * from dead_letter where id = $1;
@@ -176,6 +194,12 @@ select id, station from station_event where id = any(sqlc.arg('ids')::text[]);
 select * from station_event
 where station = $1 and (sqlc.narg('before_at')::timestamptz is null or (received_at, id) < (sqlc.narg('before_at')::timestamptz, sqlc.narg('before_id')::text))
 order by received_at desc, id desc limit sqlc.arg('max_rows');
+
+-- name: GapReasons :many
+-- what officers said of numbers that are missing: of a recorder, or of a station's cards that name none; the oldest word first
+select * from station_event
+where kind = 'gap-reason' and recorder = sqlc.arg('recorder') and (sqlc.arg('recorder') <> '' or station = sqlc.arg('station'))
+order by received_at, id limit 1000;
 
 -- name: CloseWear :many
 -- at most one is open; one that began later by a wrong clock ends where it began

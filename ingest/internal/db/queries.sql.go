@@ -585,13 +585,59 @@ func (q *Queries) DeadLetter(ctx context.Context, id string) (DeadLetter, error)
 	return i, err
 }
 
+const deadLetterReasons = `-- name: DeadLetterReasons :many
+select source, reason, count(*) as letters, count(*) filter (where outcome is null or outcome = 'refused') as open, max(at)::timestamptz as newest
+from dead_letter group by source, reason
+order by 4 desc, 5 desc, source, reason limit $1
+`
+
+type DeadLetterReasonsRow struct {
+	Source  string
+	Reason  string
+	Letters int64
+	Open    int64
+	Newest  time.Time
+}
+
+func (q *Queries) DeadLetterReasons(ctx context.Context, maxRows int32) ([]DeadLetterReasonsRow, error) {
+	rows, err := q.db.Query(ctx, deadLetterReasons, maxRows)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []DeadLetterReasonsRow{}
+	for rows.Next() {
+		var i DeadLetterReasonsRow
+		if err := rows.Scan(
+			&i.Source,
+			&i.Reason,
+			&i.Letters,
+			&i.Open,
+			&i.Newest,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const deadLetters = `-- name: DeadLetters :many
 select id, at, source, origin, reason, octet_length(raw)::int as size, skipped, again_at, again_by, outcome, outcome_reason from dead_letter
-where ($1::timestamptz is null or (at, id) < ($1::timestamptz, $2::text))
-order by at desc, id desc limit $3
+where ($1::text is null or source = $1)
+  and ($2::text is null or reason = $2)
+  and ($3::boolean = false or outcome is null or outcome = 'refused')
+  and ($4::timestamptz is null or (at, id) < ($4::timestamptz, $5::text))
+order by at desc, id desc limit $6
 `
 
 type DeadLettersParams struct {
+	Source   *string
+	Reason   *string
+	Open     bool
 	BeforeAt *time.Time
 	BeforeID *string
 	MaxRows  int32
@@ -612,7 +658,14 @@ type DeadLettersRow struct {
 }
 
 func (q *Queries) DeadLetters(ctx context.Context, arg DeadLettersParams) ([]DeadLettersRow, error) {
-	rows, err := q.db.Query(ctx, deadLetters, arg.BeforeAt, arg.BeforeID, arg.MaxRows)
+	rows, err := q.db.Query(ctx, deadLetters,
+		arg.Source,
+		arg.Reason,
+		arg.Open,
+		arg.BeforeAt,
+		arg.BeforeID,
+		arg.MaxRows,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -633,6 +686,77 @@ func (q *Queries) DeadLetters(ctx context.Context, arg DeadLettersParams) ([]Dea
 			&i.Outcome,
 			&i.OutcomeReason,
 		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const deadLettersNamed = `-- name: DeadLettersNamed :many
+select id from dead_letter where id = any ($1::text[]) order by at, id
+`
+
+func (q *Queries) DeadLettersNamed(ctx context.Context, ids []string) ([]string, error) {
+	rows, err := q.db.Query(ctx, deadLettersNamed, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const deadLettersToReplay = `-- name: DeadLettersToReplay :many
+select id, at from dead_letter
+where source = $1 and reason = $2 and (outcome is null or outcome = 'refused')
+  and ($3::timestamptz is null or (at, id) > ($3::timestamptz, $4::text))
+order by at, id limit $5
+`
+
+type DeadLettersToReplayParams struct {
+	Source  string
+	Reason  string
+	AfterAt *time.Time
+	AfterID *string
+	MaxRows int32
+}
+
+type DeadLettersToReplayRow struct {
+	ID string
+	At time.Time
+}
+
+// those that were not taken since, the oldest first
+func (q *Queries) DeadLettersToReplay(ctx context.Context, arg DeadLettersToReplayParams) ([]DeadLettersToReplayRow, error) {
+	rows, err := q.db.Query(ctx, deadLettersToReplay,
+		arg.Source,
+		arg.Reason,
+		arg.AfterAt,
+		arg.AfterID,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []DeadLettersToReplayRow{}
+	for rows.Next() {
+		var i DeadLettersToReplayRow
+		if err := rows.Scan(&i.ID, &i.At); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -909,6 +1033,50 @@ func (q *Queries) GapAround(ctx context.Context, arg GapAroundParams) (ChainGap,
 		&i.ReasonKey,
 	)
 	return i, err
+}
+
+const gapReasons = `-- name: GapReasons :many
+select id, station, township, kind, at, received_at, officer_id, recorder, evidence_id, data, log_key from station_event
+where kind = 'gap-reason' and recorder = $1 and ($1 <> '' or station = $2)
+order by received_at, id limit 1000
+`
+
+type GapReasonsParams struct {
+	Recorder string
+	Station  string
+}
+
+// what officers said of numbers that are missing: of a recorder, or of a station's cards that name none; the oldest word first
+func (q *Queries) GapReasons(ctx context.Context, arg GapReasonsParams) ([]StationEvent, error) {
+	rows, err := q.db.Query(ctx, gapReasons, arg.Recorder, arg.Station)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []StationEvent{}
+	for rows.Next() {
+		var i StationEvent
+		if err := rows.Scan(
+			&i.ID,
+			&i.Station,
+			&i.Township,
+			&i.Kind,
+			&i.At,
+			&i.ReceivedAt,
+			&i.OfficerID,
+			&i.Recorder,
+			&i.EvidenceID,
+			&i.Data,
+			&i.LogKey,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const gapTotals = `-- name: GapTotals :one

@@ -825,6 +825,59 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/activities": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Enforcement activities (执法活动) in the order of their beginning, cancelled ones among them */
+        get: operations["listActivities"];
+        put?: never;
+        /** Enter an activity of today or a day to come (R02 two certified officers for an inspection or investigation) */
+        post: operations["planActivity"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/activities/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One activity with its officers and changes */
+        get: operations["getActivity"];
+        /** Change an activity while its day lasts; 409 if it changed since the revision that was seen */
+        put: operations["changeActivity"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/activities/{id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Say that it does not take place, and why, while its day lasts; nothing is deleted */
+        post: operations["cancelActivity"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/townships": {
         parameters: {
             query?: never;
@@ -1122,10 +1175,44 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** Rejected messages with the reason */
+        /** Rejected messages with the reason, newest first */
         get: operations["listDeadLetters"];
         put?: never;
         post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dead-letters/reasons": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Why messages were rejected: the 100 reasons with most that were not taken since */
+        get: operations["listDeadLetterReasons"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/dead-letters/replay": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take several rejected messages again, the oldest first: those named, or the next of a source and reason. What was taken before is passed over */
+        post: operations["replayDeadLetters"];
         delete?: never;
         options?: never;
         head?: never;
@@ -1858,8 +1945,10 @@ export interface components {
             device?: components["schemas"]["DeviceRef"];
             leaves: components["schemas"]["LogPosition"][];
             completeness?: components["schemas"]["Completeness"];
-            /** @description What an officer says it shows: patrol, inspection, persuasion, service, other */
-            activity?: string;
+            activity?: components["schemas"]["ActivityKind"];
+            /** @description What an officer says it shows */
+            activity_name?: string;
+            activity_ref?: components["schemas"]["ActivityRef"];
             wearer?: components["schemas"]["Wearer"];
             /**
              * Format: date-time
@@ -2306,6 +2395,42 @@ export interface components {
             /** @description Its bytes in hex; when one is asked for */
             hex?: string;
         };
+        DeadLetterReason: {
+            source: string;
+            reason: string;
+            /** Format: int64 */
+            count: number;
+            /**
+             * Format: int64
+             * @description Of them not taken since
+             */
+            open: number;
+            /** Format: date-time */
+            newest: string;
+        };
+        /** @description Either ids, or source and reason */
+        ReplayDeadLetters: {
+            ids?: string[];
+            source?: string;
+            reason?: string;
+            /** @description Of the answer before, to go on with a reason */
+            cursor?: string;
+            limit?: number;
+        };
+        ReplayedDeadLetters: {
+            items: components["schemas"]["ReplayedDeadLetter"][];
+            /** @description "" when none of the reason is left */
+            next_cursor: string;
+        };
+        ReplayedDeadLetter: {
+            id: string;
+            /**
+             * @description `passed`: taken before, or of a sort that can't be taken again
+             * @enum {string}
+             */
+            outcome: "accepted" | "known" | "refused" | "passed";
+            outcome_reason?: string;
+        };
         DeadLetterPage: {
             items: components["schemas"]["DeadLetter"][];
             next_cursor: string;
@@ -2720,6 +2845,23 @@ export interface components {
             anomalies: components["schemas"]["ChainAnomaly"][];
             tail: components["schemas"]["ChainTail"];
         };
+        /** @description What an officer said at a station about numbers that are missing; a leaf of the log */
+        GapReason: {
+            /** Format: int64 */
+            first: number;
+            /** Format: int64 */
+            last: number;
+            reason: string;
+            officer_name?: string;
+            station?: string;
+            /**
+             * Format: date-time
+             * @description By the station's clock
+             */
+            at: string;
+            /** Format: int64 */
+            leaf_index?: number;
+        };
         /** @description Numbers that file names skip. It proves nothing and is always labelled 推断 */
         InferredGap: {
             series: string;
@@ -2733,6 +2875,8 @@ export interface components {
             before_name: string;
             after_id: string;
             after_name: string;
+            /** @description What officers said of any of these numbers, the oldest first */
+            reasons?: components["schemas"]["GapReason"][];
         };
         PendingFootage: {
             evidence_id: string;
@@ -2762,7 +2906,9 @@ export interface components {
             wipe: components["schemas"]["WipePolicy"];
             officers: components["schemas"]["StationOfficer"][];
             recorders: components["schemas"]["StationRecorder"][];
-            activities: components["schemas"]["Activity"][];
+            activities: components["schemas"]["ActivityWord"][];
+            /** @description The township's activities from two days ago to tomorrow, without cancelled ones */
+            planned?: components["schemas"]["StationActivity"][];
         };
         /** @description When a station removes an original whose receipt it has verified */
         WipePolicy: {
@@ -2785,12 +2931,130 @@ export interface components {
             /** @description Who has it now, by the stations; else who it is assigned to */
             officer_id?: string;
         };
-        Activity: {
-            id: components["schemas"]["ActivityID"];
+        ActivityWord: {
+            id: components["schemas"]["ActivityKind"];
             name: string;
         };
         /** @enum {string} */
-        ActivityID: "patrol" | "inspection" | "persuasion" | "service" | "other";
+        ActivityKind: "patrol" | "inspection" | "persuasion" | "service" | "investigation" | "publicity" | "other";
+        StationActivity: {
+            id: string;
+            kind: components["schemas"]["ActivityKind"];
+            title: string;
+            place?: string;
+            /** Format: date */
+            day: string;
+            /** Format: date-time */
+            starts: string;
+            /** Format: date-time */
+            ends: string;
+            all_day: boolean;
+            /** @description Ids */
+            officers: string[];
+        };
+        /** @description The activity that a clip's label names */
+        ActivityRef: {
+            id: string;
+            kind: components["schemas"]["ActivityKind"];
+            kind_name: string;
+            title: string;
+            /** Format: date */
+            day: string;
+            cancelled: boolean;
+        };
+        Activity: {
+            id: string;
+            township: string;
+            township_name: string;
+            kind: components["schemas"]["ActivityKind"];
+            kind_name: string;
+            title: string;
+            place?: string;
+            /**
+             * Format: date
+             * @description At +08:00
+             */
+            day: string;
+            /** @description Hour and minute at +08:00; absent without hours */
+            from?: string;
+            /** @description As from; not after it means of the next day */
+            to?: string;
+            officers: components["schemas"]["ActivityOfficer"][];
+            case?: components["schemas"]["ActivityCase"];
+            revision: number;
+            /** @description Whether the caller may change or cancel it now */
+            editable: boolean;
+            /** Format: date-time */
+            cancelled_at?: string;
+            cancel_reason?: string;
+            /**
+             * Format: int64
+             * @description Clips labelled with it
+             */
+            clip_count: number;
+            /** Format: date-time */
+            created_at: string;
+            created_by_name: string;
+            /** @description Oldest first; not in a list */
+            changes?: components["schemas"]["ActivityChange"][];
+        };
+        ActivityOfficer: {
+            id: string;
+            name: string;
+        };
+        ActivityCase: {
+            id: string;
+            number: string;
+            title: string;
+        };
+        ActivityChange: {
+            /** Format: date-time */
+            at: string;
+            actor_name: string;
+            /** @enum {string} */
+            what: "planned" | "changed" | "cancelled";
+            reason?: string;
+            fields: components["schemas"]["ActivityField"][];
+        };
+        ActivityField: {
+            /** @enum {string} */
+            field: "kind" | "title" | "place" | "time" | "officers" | "case";
+            before: string;
+            after: string;
+        };
+        ActivityPage: {
+            items: components["schemas"]["Activity"][];
+            next_cursor: string;
+            /** Format: int64 */
+            total: number;
+        };
+        PlanActivity: {
+            township: string;
+            kind: components["schemas"]["ActivityKind"];
+            title: string;
+            place?: string;
+            /** Format: date */
+            day: string;
+            from?: string;
+            to?: string;
+            officers: string[];
+            case_id?: string;
+            /** @description Idempotency key */
+            key?: string;
+        };
+        ChangeActivity: {
+            /** @description As it was seen */
+            revision: number;
+            kind: components["schemas"]["ActivityKind"];
+            title: string;
+            place?: string;
+            /** Format: date */
+            day: string;
+            from?: string;
+            to?: string;
+            officers: string[];
+            case_id?: string;
+        };
         StationPin: {
             officer_id: string;
             pin: string;
@@ -2815,7 +3079,10 @@ export interface components {
         };
         StationEventData: {
             slot?: number;
+            /** @description Kind */
             activity?: string;
+            /** @description The planned one, where the label names one */
+            activity_id?: string;
             reason?: string;
             series?: string;
             /** Format: int64 */
@@ -3653,6 +3920,10 @@ export interface operations {
                 to?: string;
                 /** @description Only what was uploaded late, or is late and still to come */
                 late?: boolean;
+                /** @description Only what an officer says shows an activity of this kind */
+                activity?: components["schemas"]["ActivityKind"];
+                /** @description Only clips labelled with this activity */
+                activity_id?: string;
             };
             header?: never;
             path?: never;
@@ -4502,6 +4773,142 @@ export interface operations {
             default: components["responses"]["Problem"];
         };
     };
+    listActivities: {
+        parameters: {
+            query?: {
+                limit?: components["parameters"]["Limit"];
+                cursor?: components["parameters"]["Cursor"];
+                /** @description Division code */
+                township?: components["parameters"]["TownshipCode"];
+                case_id?: string;
+                /** @description First day */
+                from?: string;
+                /** @description Last day */
+                to?: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ActivityPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    planActivity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PlanActivity"];
+            };
+        };
+        responses: {
+            /** @description Entered */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Activity"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    getActivity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Activity */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Activity"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    changeActivity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ChangeActivity"];
+            };
+        };
+        responses: {
+            /** @description Activity */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Activity"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    cancelActivity: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: components["parameters"]["ID"];
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    revision: number;
+                    reason: string;
+                };
+            };
+        };
+        responses: {
+            /** @description Activity */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Activity"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
     listTownships: {
         parameters: {
             query?: never;
@@ -4953,6 +5360,11 @@ export interface operations {
             query?: {
                 limit?: components["parameters"]["Limit"];
                 cursor?: components["parameters"]["Cursor"];
+                source?: string;
+                /** @description Exactly this one */
+                reason?: string;
+                /** @description Only those that were not taken since (true) */
+                open?: boolean;
             };
             header?: never;
             path?: never;
@@ -4967,6 +5379,54 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["DeadLetterPage"];
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    listDeadLetterReasons: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Reasons */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        items: components["schemas"]["DeadLetterReason"][];
+                    };
+                };
+            };
+            default: components["responses"]["Problem"];
+        };
+    };
+    replayDeadLetters: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReplayDeadLetters"];
+            };
+        };
+        responses: {
+            /** @description What became of each */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReplayedDeadLetters"];
                 };
             };
             default: components["responses"]["Problem"];

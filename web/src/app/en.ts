@@ -10,6 +10,24 @@ const texts: Record<string, string> = {
   "证据册停签：{{why}}": "Log stopped signing: {{why}}", "证据册 {{n}} 页 · 存证点 {{ago}}": "Log {{n}} leaves · checkpoint {{ago}}", "{{name}} 于 {{time}} 打印": "Printed by {{name}}, {{time}}", "没有这个页面": "No such page", "回到首页": "To the start page",
 
 
+  // activities
+  "安排活动": "Plan an activity", "安排执法活动": "Plan an activity", "修改执法活动": "Change the activity", "取消执法活动": "Cancel the activity", "取消活动": "Cancel it", "取消活动…": "Cancel it…", "修改…": "Change…",
+  "安排": "Plan", "已安排": "Planned", "已改动": "Changed", "已取消": "Cancelled", "未开始": "Not begun", "已结束": "Over", "全天": "All day", "次日": "next day", "调查": "Investigation", "普法": "Legal education",
+  "当日 {{n}} 项": "{{n}} that day", "{{n}} 项": "{{n}}", "前一天": "Day before", "后一天": "Day after", "今天": "Today", "活动：全部": "Activity: all", "不限活动 {{name}}": "Not only activity {{name}}",
+  "这一天没有安排执法活动": "No activity is planned for this day", "安排之后，采集站的按钮会先列出当天的活动，归还记录仪时一点，影像就归到这项活动。": "Once planned, the day's activities are the first buttons at the docking stations: one touch when a recorder comes back, and its footage belongs to the activity.",
+  "已于 {{time}} 取消：{{why}}": "Cancelled {{time}}: {{why}}", "在证据库中查看": "See in the library", "还没有影像标注为这项活动": "No footage is labelled with it yet", "执法人员在采集站归还记录仪时点选它，影像就列在这里。": "Officers choose it at the docking station when they bring back a recorder; the footage is listed here.",
+  "您的角色不能查看影像。": "Your role may not look at footage.", "经过": "History", "安排、改动和取消都保留": "plans, changes and cancelling are all kept", "无": "none",
+  "取消的活动不再出现在采集站，但不会删除；已标注为它的影像不变。": "Docking stations no longer offer it. It is not deleted, and footage labelled with it stays so.",
+  "请选择类型": "Choose a kind", "会显示在采集站的按钮上，请不要写当事人姓名。": "It is shown on the station's buttons: no names of parties, please.", "2 到 60 字": "2 to 60 characters", "例：集市占道经营检查": "Such as: inspection of stalls on the road",
+  "请选择日期": "Choose a day", "开始（可不填）": "From (optional)", "结束": "To", "起止须同时填写": "Both or neither", "检查、调查须有两名以上证件当日有效的执法人员（R02）。": "An inspection or investigation takes two or more officers certified on that day (R02).",
+  "案件（可不填）": "Case (optional)", "在办案件": "An open case",
+
+  // dead letters, several at once
+  "按原因": "By reason", "待处理 {{n}} 条": "{{n}} waiting", "待处理 / 共": "Waiting / all", "最近": "Latest", "只看": "Only these", "只看：{{r}}": "Only these: {{r}}", "全部重新处理…": "Take all again…", "全部重新处理：{{r}}": "Take all again: {{r}}",
+  "已选 {{n}} 条": "{{n}} chosen", "不选": "None", "重新处理所选": "Take the chosen again", "没有符合筛选的报文": "No message matches", "报文清单": "Messages", "全选已载入、还没有收下的": "Choose all that are loaded and were not taken", "选择 {{time}} 的报文": "Choose the message of {{time}}",
+  "重新处理拒收报文": "Take refused messages again", "重新处理所选的 {{n}} 条报文。": "Takes the {{n}} chosen messages again.", "重新处理“{{r}}”的全部 {{n}} 条报文。": "Takes all {{n}} messages refused for “{{r}}” again.", "按先后逐条重新检查；每条的结果都记在报文上，原文仍保留。": "Each is checked again, the oldest first; what became of it is noted beside it, and its bytes stay.",
+  "处理进度": "Progress", "已收下": "Accepted", "仍被拒收": "Refused still", "跳过（此前已收下，或不能重做）": "Passed over (taken before, or can't be)", "完成：处理了 {{n}} 条。": "Done: {{n}} taken again.", "开始处理": "Begin",
+
   // docking stations
   "指纹": "Fingerprint", "{{n}} 段": "{{n}} clips", "未识别": "Unknown", "内容": "Content", "知道了": "Understood", "没有成功，请再试一次": "That didn't work, please try again",
   "停用": "Out of use", "解锁中": "Unlocking", "正在读卡 · 勿取": "Reading · don't take", "可取走": "May be taken", "影像上传中 · 勿取": "Uploading · don't take", "全部已封存": "All sealed",
@@ -27,7 +45,7 @@ const texts: Record<string, string> = {
   "采集站还没有报告工位": "The station has not reported its slots", "采集站程序以“station”方式运行后，这里显示每个工位。": "Once the station's program runs as \"station\", each slot is shown here.",
   "{{n}} 号工位": "Slot {{n}}", "指纹已入册 {{time}}": "Logged {{time}}", "未全部入册": "Not all logged", "未封存 {{n}}": "{{n}} not sealed", "站上发生的事": "What happened here",
   "还没有：插入、领用、归还、标注、清除都会记在这里。": "Nothing yet: docking, taking, returning, labels and wipes are kept here.", "佩戴人": "Worn by", "按采集站的领用记录": "by the station's record",
-  "执法活动": "Activity", "记录仪原件": "Original on the recorder", "核对回执后已清除 {{time}}": "Removed after its receipt was verified, {{time}}",
+  "执法活动": "Activities", "执法活动_one": "Activity", "记录仪原件": "Original on the recorder", "核对回执后已清除 {{time}}": "Removed after its receipt was verified, {{time}}",
   "{{name}} 的采集站 PIN": "{{name}}'s PIN for docking stations", "只显示这一次，请当面告知本人；原来的 PIN 已作废。": "Shown this once: tell the officer in person. The old PIN has ended.",
   "采集站 PIN": "Station PIN", "为 {{name}} 新发 PIN": "New PIN for {{name}}", "新发": "New",
   // failures, lists, small parts

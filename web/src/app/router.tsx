@@ -5,6 +5,7 @@ import { Problem } from "../api/client";
 import { ProblemView } from "../ui/parts";
 import { sessionQuery } from "./session";
 import { Shell } from "./shell";
+import { isKind, type ActivityKind } from "../lib/activities";
 import { NotFound } from "./notfound";
 
 type Raw = Record<string, unknown>;
@@ -61,12 +62,13 @@ const home = createRoute({
   },
 });
 
-export type EvidenceSearch = { township?: string; status?: "pending" | "sealed" | "damaged" | "deleted"; verdict?: string; recorder?: string; device_id?: string; q?: string; from?: string; to?: string; late?: boolean };
+export type EvidenceSearch = { township?: string; status?: "pending" | "sealed" | "damaged" | "deleted"; verdict?: string; recorder?: string; device_id?: string; q?: string; from?: string; to?: string; late?: boolean; activity?: ActivityKind; activity_id?: string };
 const evidence = createRoute({
   getParentRoute: () => inside, path: "/evidence",
   validateSearch: (s: Raw): EvidenceSearch => ({
     township: text(s.township), status: s.status === "pending" || s.status === "sealed" || s.status === "damaged" || s.status === "deleted" ? s.status : undefined, verdict: text(s.verdict),
     recorder: text(s.recorder), device_id: text(s.device_id), q: text(s.q), from: text(s.from), to: text(s.to), late: flag(s.late) || undefined,
+    activity: isKind(s.activity) ? s.activity : undefined, activity_id: text(s.activity_id),
   }),
   component: lazyRouteComponent(() => import("../pages/evidence"), "EvidenceList"),
 });
@@ -81,6 +83,14 @@ const retention = createRoute({
   validateSearch: (s: Raw): { township?: string; gone?: boolean } => ({ township: text(s.township), gone: flag(s.gone) || undefined }),
   component: lazyRouteComponent(() => import("../pages/retention"), "RetentionPage"),
 });
+
+export type ActivitySearch = { township?: string; day?: string };
+const activities = createRoute({
+  getParentRoute: () => inside, path: "/activities",
+  validateSearch: (s: Raw): ActivitySearch => ({ township: text(s.township), day: typeof s.day === "string" && /^\d{4}-\d{2}-\d{2}$/.test(s.day) && !Number.isNaN(Date.parse(s.day)) ? s.day : undefined }),
+  component: lazyRouteComponent(() => import("../pages/activities"), "ActivityList"),
+});
+const activityOne = createRoute({ getParentRoute: () => inside, path: "/activities/$id", component: lazyRouteComponent(() => import("../pages/activity-one"), "ActivityPage") });
 
 export type CaseSearch = { township?: string; open?: boolean; q?: string };
 const cases = createRoute({
@@ -108,7 +118,12 @@ const deviceOne = createRoute({ getParentRoute: () => inside, path: "/devices/$i
 const docks = createRoute({ getParentRoute: () => inside, path: "/docks", component: lazyRouteComponent(() => import("../pages/docks"), "Docks") });
 const dockOne = createRoute({ getParentRoute: () => inside, path: "/docks/$id", component: lazyRouteComponent(() => import("../pages/docks"), "DockPage") });
 const namePatterns = createRoute({ getParentRoute: () => inside, path: "/name-patterns", component: lazyRouteComponent(() => import("../pages/name-patterns"), "NamePatterns") });
-const deadLetters = createRoute({ getParentRoute: () => inside, path: "/dead-letters", component: lazyRouteComponent(() => import("../pages/dead-letters"), "DeadLetters") });
+export type LetterSearch = { source?: string; reason?: string; open?: boolean };
+const deadLetters = createRoute({
+  getParentRoute: () => inside, path: "/dead-letters",
+  validateSearch: (s: Raw): LetterSearch => ({ source: text(s.source), reason: text(s.reason), open: flag(s.open) || undefined }),
+  component: lazyRouteComponent(() => import("../pages/dead-letters"), "DeadLetters"),
+});
 
 const budget = createRoute({
   getParentRoute: () => inside, path: "/budget",
@@ -140,7 +155,7 @@ const log = createRoute({
 
 const auditOne = createRoute({ getParentRoute: () => inside, path: "/log/audits/$id", component: lazyRouteComponent(() => import("../pages/audit-one"), "AuditPage") });
 
-const tree = root.addChildren([signIn, password, inside.addChildren([home, evidence, evidenceOne, retention, cases, caseNew, caseOne, devices, deviceOne, docks, dockOne, deadLetters, namePatterns, budget, budgetTown, officers, powers, townships, log, auditOne])]);
+const tree = root.addChildren([signIn, password, inside.addChildren([home, evidence, evidenceOne, retention, activities, activityOne, cases, caseNew, caseOne, devices, deviceOne, docks, dockOne, deadLetters, namePatterns, budget, budgetTown, officers, powers, townships, log, auditOne])]);
 
 export const makeRouter = (queries: QueryClient) => createRouter({
   routeTree: tree, context: { queries }, defaultPreload: "intent", defaultPreloadStaleTime: 0, scrollRestoration: true, defaultNotFoundComponent: NotFound,

@@ -1,5 +1,5 @@
 // The frame around every page: what one may do at the left, the state of the log and the search at the top.
-import { AuditOutlined, CloseOutlined, DatabaseOutlined, FieldTimeOutlined, FileSearchOutlined, FolderOpenOutlined, IdcardOutlined, MailOutlined, MenuOutlined, MobileOutlined, MoonOutlined, SafetyCertificateOutlined, SearchOutlined, SunOutlined, VideoCameraOutlined, WalletOutlined, HomeOutlined, WarningOutlined, UsbOutlined } from "@ant-design/icons";
+import { AuditOutlined, CloseOutlined, DatabaseOutlined, FieldTimeOutlined, FileSearchOutlined, FolderOpenOutlined, IdcardOutlined, MailOutlined, MenuOutlined, MobileOutlined, MoonOutlined, SafetyCertificateOutlined, ScheduleOutlined, SearchOutlined, SunOutlined, VideoCameraOutlined, WalletOutlined, HomeOutlined, WarningOutlined, UsbOutlined } from "@ant-design/icons";
 import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link, Outlet, useLocation, useNavigate, useRouter } from "@tanstack/react-router";
 import { App, Button, Dropdown, Input, type InputRef, Tooltip } from "antd";
@@ -14,10 +14,10 @@ import { setLanguage } from "./i18n";
 import { may, sessionQuery, townshipsQuery } from "./session";
 import { setMode, useMode } from "./theme";
 
-type Item = { to: "/evidence" | "/retention" | "/cases" | "/devices" | "/docks" | "/dead-letters" | "/name-patterns" | "/budget" | "/officers" | "/power-items" | "/townships" | "/log"; icon: ReactNode; name: string; needs: string };
+type Item = { to: "/evidence" | "/retention" | "/activities" | "/cases" | "/devices" | "/docks" | "/dead-letters" | "/name-patterns" | "/budget" | "/officers" | "/power-items" | "/townships" | "/log"; icon: ReactNode; name: string; needs: string };
 const menu: { name: string; items: Item[] }[] = [
   { name: "证据", items: [{ to: "/evidence", icon: <VideoCameraOutlined />, name: "证据库", needs: "evidence:read" }, { to: "/retention", icon: <FieldTimeOutlined />, name: "到期清理", needs: "evidence:read" }] },
-  { name: "办案", items: [{ to: "/cases", icon: <FolderOpenOutlined />, name: "案件", needs: "case:read" }] },
+  { name: "办案", items: [{ to: "/activities", icon: <ScheduleOutlined />, name: "执法活动", needs: "case:read" }, { to: "/cases", icon: <FolderOpenOutlined />, name: "案件", needs: "case:read" }] },
   { name: "装备与经费", items: [
     { to: "/devices", icon: <MobileOutlined />, name: "装备", needs: "device:read" },
     { to: "/docks", icon: <UsbOutlined />, name: "采集站", needs: "device:read" },

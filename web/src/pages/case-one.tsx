@@ -7,6 +7,7 @@ import { useState } from "react";
 import { useTranslation } from "react-i18next";
 import { client, unwrap, type Case, type Exhibit } from "../api/client";
 import { useMay } from "../app/session";
+import { activityWords } from "../lib/activities";
 import { bytes, dateOnly, dateTime, groups, parseYuan, shortTime, yuan } from "../lib/format";
 import { useTitle } from "../lib/title";
 import { Card, CopyLink, Empty, EvidenceStatus, HoldState, LeafLink, Loaded, ProblemView } from "../ui/parts";
@@ -88,6 +89,7 @@ function File({ c }: { c: Case }) {
           </div>
           <div className="stack">
             {may("case:write") && c.open && !!c.next_stages?.length && <div className="noprint"><Card title={t("下一步")}><div className="row wrap">{c.next_stages.map((n) => <Button key={n.stage} onClick={() => setNext(n)}>{t("进入“{{name}}”", { name: t(n.name) })}</Button>)}</div></Card></div>}
+            <Activities id={c.id} />
             <Card title={t("承办人员")}><dl className="facts">{c.officers?.map((o) => <div key={o.id} style={{ display: "contents" }}><dt>{o.name}</dt><dd>{t("执法证")} {o.certificate}{o.unit && <div className="sub">{o.unit}</div>}</dd></div>)}</dl></Card>
             {c.frozen && <Card title={t("证据固定")} meta={t("处罚决定之后证据不再增减（R16）")}>
               <div className="row" style={{ gap: 16, alignItems: "flex-start" }}>
@@ -106,6 +108,19 @@ function File({ c }: { c: Case }) {
       {next && <Advance c={c} to={next} onClose={() => setNext(undefined)} />}
       {off && <Unlink c={c} x={off} onClose={() => setOff(undefined)} onDone={() => void navigate({ to: "/cases/$id", params: { id: c.id } })} />}
     </>
+  );
+}
+
+/** What officers set out to do for the case. Quiet where there is nothing. */
+function Activities({ id }: { id: string }) {
+  const { t } = useTranslation();
+  const q = useQuery({ queryKey: ["activities", "case", id], queryFn: ({ signal }) => unwrap(client.GET("/api/v1/activities", { params: { query: { case_id: id, limit: 200 } }, signal })) });
+  if (q.error) return <Card title={t("执法活动")}><ProblemView error={q.error} retry={() => void q.refetch()} /></Card>;
+  if (!q.data?.items.length) return null;
+  return (
+    <Card title={t("执法活动")} meta={t("{{n}} 项", { n: q.data.total })}><dl className="facts">{q.data.items.map((a) => (
+      <div key={a.id} style={{ display: "contents" }}><dt>{a.day}</dt><dd><Link to="/activities/$id" params={{ id: a.id }}>{a.title}</Link> <span className="sub">{t(activityWords[a.kind])} · {t("{{n}} 段", { n: a.clip_count })}{a.cancelled_at ? ` · ${t("已取消")}` : ""}</span></dd></div>
+    ))}</dl></Card>
   );
 }
 

@@ -93,12 +93,20 @@ function Explain({ g, device, onClose }: { g: Gap; device: string; onClose: () =
   );
 }
 
+/** What officers said at a station about any of the numbers. */
+function GapReasons({ g }: { g: Inferred }) {
+  const { t } = useTranslation();
+  return <>{g.reasons?.map((r, i) => (
+    <span key={i} style={{ display: "block" }}>{t("说明：{{r}}", { r: r.reason })}{r.first !== g.first || r.last !== g.last ? ` (${span(r.first, r.last)})` : ""} <span className="sub">—— {[r.officer_name, r.station, dateTime(r.at)].filter(Boolean).join(" · ")}</span> <LeafLink index={r.leaf_index} /></span>
+  ))}</>;
+}
+
 function InferredLine({ g }: { g: Inferred }) {
   const { t } = useTranslation();
   return (
     <div className="gap inferred">
       <b className="gapno"><QuestionCircleOutlined aria-hidden /> {t("推断缺失 {{n}}", { n: span(g.first, g.last) })}</b>
-      <span className="grow"><Link to="/evidence/$id" params={{ id: g.before_id }} search={{}}>{g.before_name}</Link> {t("与")} <Link to="/evidence/$id" params={{ id: g.after_id }} search={{}}>{g.after_name}</Link> {t("之间")} <span className="sub">· {t("只由文件名推断，不是证据")}</span></span>
+      <span className="grow"><Link to="/evidence/$id" params={{ id: g.before_id }} search={{}}>{g.before_name}</Link> {t("与")} <Link to="/evidence/$id" params={{ id: g.after_id }} search={{}}>{g.after_name}</Link> {t("之间")} <span className="sub">· {t("只由文件名推断，不是证据")}</span><GapReasons g={g} /></span>
     </div>
   );
 }
@@ -178,7 +186,7 @@ function Side({ clip, gap, inferred, end, device }: { clip?: Clip; gap?: Gap; in
       {clip && <div className="row wrap"><span className="status good"><CheckCircleOutlined />{t("计数 {{n}} 已到", { n: clip.counter })}</span>{clip.evidence_id && clip.file_name && <span className="cut" title={clip.file_name}><Beside c={clip} which="" /></span>}</div>}
       {gap && <GapBand g={gap} device={device} acts={gap.state !== "closed"} short />}
       {!clip && !gap && <span className="dim">{end}</span>}
-      {inferred && <div className="sub"><QuestionCircleOutlined aria-hidden /> {t("推断缺失 {{n}}", { n: span(inferred.first, inferred.last) })} · {t("只由文件名推断，不是证据")}</div>}
+      {inferred && <div className="sub"><QuestionCircleOutlined aria-hidden /> {t("推断缺失 {{n}}", { n: span(inferred.first, inferred.last) })} · {t("只由文件名推断，不是证据")}<GapReasons g={inferred} /></div>}
     </>
   );
 }

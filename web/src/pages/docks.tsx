@@ -8,6 +8,8 @@ import type { ReactNode } from "react";
 import { useTranslation } from "react-i18next";
 import { client, unwrap, type Schemas } from "../api/client";
 import { ago, bytes, count, dateTime, shortTime } from "../lib/format";
+import { useMay } from "../app/session";
+import { activityWords, isKind } from "../lib/activities";
 import { useNow } from "../lib/live";
 import { Card, Empty, LeafLink, Loaded, PageHead, ProblemView } from "../ui/parts";
 
@@ -32,7 +34,6 @@ const slotWords: Record<Slot["state"], [string, string, ReactNode]> = {
 const eventWords: Record<string, string> = {
   docked: "插入", undocked: "取出", taken: "领用", returned: "归还", labelled: "标注活动", mistaken: "标记误录", "gap-reason": "说明缺失", wiped: "清除原件", claimed: "认领", slip: "开具回单",
 };
-export const activityWords: Record<string, string> = { patrol: "巡查", inspection: "检查", persuasion: "劝导", service: "送达", other: "其他" };
 
 /** part is how much of a whole there is, in percent; nothing of nothing is all of it. */
 export function part(done: number | undefined, of: number | undefined): number {
@@ -178,6 +179,7 @@ function SlotCard({ s }: { s: Slot }) {
 
 function Events({ id }: { id: string }) {
   const { t } = useTranslation();
+  const may = useMay();
   const q = useInfiniteQuery({
     queryKey: ["docks", id, "events"], initialPageParam: "", refetchInterval: 10_000,
     queryFn: ({ pageParam, signal }) => unwrap(client.GET("/api/v1/docks/{id}/events", { params: { path: { id }, query: { limit: 50, cursor: pageParam || undefined } }, signal })),
@@ -192,7 +194,7 @@ function Events({ id }: { id: string }) {
           <tbody>{rows.map((e) => (
             <tr key={e.id}>
               <td className="nowrap">{dateTime(e.at)}</td><td>{t(eventWords[e.kind] ?? e.kind)}</td><td>{e.officer_name ?? <span className="dim">—</span>}</td><td className="mono">{e.recorder ?? "—"}</td>
-              <td>{[e.data.slot ? t("{{n}} 号工位", { n: e.data.slot }) : "", e.data.activity ? t(activityWords[e.data.activity] ?? e.data.activity) : "", e.data.last ? `${e.data.first}–${e.data.last}` : "", e.data.reason ?? ""].filter(Boolean).join(" · ")}</td>
+              <td>{[e.data.slot ? t("{{n}} 号工位", { n: e.data.slot }) : "", isKind(e.data.activity) ? t(activityWords[e.data.activity]) : (e.data.activity ?? ""), e.data.last ? `${e.data.first}–${e.data.last}` : "", e.data.reason ?? ""].filter(Boolean).join(" · ")}{e.data.activity_id && may("case:read") && <> · <Link to="/activities/$id" params={{ id: e.data.activity_id }}>{t("执法活动", { context: "one" })}</Link></>}</td>
               <td>{e.evidence_id ? <Link to="/evidence/$id" params={{ id: e.evidence_id }}>{t("查看")}</Link> : <span className="dim">—</span>}</td>
               <td>{e.leaf_index !== undefined ? <LeafLink index={e.leaf_index} short /> : <span className="dim">—</span>}</td>
             </tr>

@@ -7,9 +7,9 @@ import { useCallback, useMemo, useRef, useState } from "react";
 import { useTranslation } from "react-i18next";
 import { client, toProblem, unwrap, type Evidence } from "../api/client";
 import { useMay } from "../app/session";
+import { activityWords } from "../lib/activities";
 import { bytes, dateTime, duration } from "../lib/format";
 import { kindName } from "../lib/kinds";
-import { activityWords } from "./docks";
 import { useTitle } from "../lib/title";
 import { parseMarks, writeMarks } from "../player/keys";
 import { Player } from "../player/Player";
@@ -79,7 +79,7 @@ function Page({ e }: { e: Evidence }) {
             <dl className="facts">
               {e.leaves.map((l) => <div key={l.index} style={{ display: "contents" }}><dt>{t(kindName(l.kind, l.kind_name))}</dt><dd className="row"><LeafLink index={l.index} /><span className="sub nowrap">{dateTime(l.time)}</span></dd></div>)}
               {e.wearer && <><dt>{t("佩戴人")}</dt><dd>{e.wearer.name} <span className="sub">{t("按采集站的领用记录")}</span></dd></>}
-              {e.activity && <><dt>{t("执法活动")}</dt><dd>{t(activityWords[e.activity] ?? e.activity)}</dd></>}
+              {e.activity && <><dt>{t("执法活动", { context: "one" })}</dt><dd>{t(activityWords[e.activity])}{e.activity_ref && <> · {may("case:read") ? <Link to="/activities/$id" params={{ id: e.activity_ref.id }}>{e.activity_ref.title}</Link> : e.activity_ref.title} <span className="sub">{e.activity_ref.day}{e.activity_ref.cancelled ? ` · ${t("已取消")}` : ""}</span></>}</dd></>}
               {e.wiped_at && <><dt>{t("记录仪原件")}</dt><dd>{t("核对回执后已清除 {{time}}", { time: dateTime(e.wiped_at) })}</dd></>}
               {e.check && <><dt>{t("存储核对")}</dt><dd>{e.check === "attested" ? t("存储写入时逐片核对摘要") : t("封存前重读全部字节")}</dd></>}
             </dl>

@@ -1,6 +1,6 @@
 // The evidence library: every record one may see, newest recording first.
-import { CloudUploadOutlined, FileOutlined, PrinterOutlined, VideoCameraOutlined } from "@ant-design/icons";
-import { keepPreviousData, useInfiniteQuery } from "@tanstack/react-query";
+import { CloseOutlined, CloudUploadOutlined, FileOutlined, PrinterOutlined, VideoCameraOutlined } from "@ant-design/icons";
+import { keepPreviousData, useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useSearch } from "@tanstack/react-router";
 import { Button, Checkbox, DatePicker, Select, Skeleton } from "antd";
 import dayjs from "dayjs";
@@ -10,6 +10,7 @@ import { client, unwrap, type Evidence } from "../api/client";
 import { ClearFilters, TextFilter, TownshipFilter } from "../ui/filters";
 import type { EvidenceSearch } from "../app/router";
 import { useMay } from "../app/session";
+import { activityWords, type ActivityKind } from "../lib/activities";
 import { bytes, count, dateTime, duration, shortTime } from "../lib/format";
 import { CopyLink, Empty, EvidenceStatus, PageHead, ProblemView, Verdict } from "../ui/parts";
 import { VirtualTable, type Column } from "../ui/VirtualTable";
@@ -23,7 +24,7 @@ export function toQuery(s: EvidenceSearch) {
     const t = Date.parse(`${d}T00:00:00+08:00`);
     return Number.isNaN(t) ? undefined : new Date(t + plus * 86_400_000).toISOString();
   };
-  return { township: s.township, status: s.status, verdict: s.verdict, recorder: s.recorder, device_id: s.device_id, q: s.q, late: s.late, from: day(s.from, 0), to: day(s.to, 1) };
+  return { township: s.township, status: s.status, verdict: s.verdict, recorder: s.recorder, device_id: s.device_id, q: s.q, late: s.late, activity: s.activity, activity_id: s.activity_id, from: day(s.from, 0), to: day(s.to, 1) };
 }
 
 export function Poster({ e }: { e: Pick<Evidence, "id" | "status" | "has_poster"> & { media?: Evidence["media"] } }) {
@@ -34,6 +35,15 @@ export function Poster({ e }: { e: Pick<Evidence, "id" | "status" | "has_poster"
   }
   if (e.status === "pending") return <div className="poster pending"><span><CloudUploadOutlined /><br />{t("影像待传")}</span></div>;
   return <div className="poster">{e.media?.playable ? <VideoCameraOutlined style={{ fontSize: 18 }} /> : <FileOutlined style={{ fontSize: 18 }} />}</div>;
+}
+
+/** The one activity whose clips are listed. */
+function ActivityChip({ id, onClose }: { id: string; onClose: () => void }) {
+  const { t } = useTranslation();
+  const may = useMay();
+  const q = useQuery({ queryKey: ["activities", id], queryFn: ({ signal }) => unwrap(client.GET("/api/v1/activities/{id}", { params: { path: { id } }, signal })), enabled: may("case:read"), retry: false });
+  const name = q.data ? `${q.data.title} ${q.data.day}` : id;
+  return <span className="tag">{may("case:read") && q.data ? <Link to="/activities/$id" params={{ id }}>{name}</Link> : name}<button type="button" className="plainbtn" aria-label={t("不限活动 {{name}}", { name })} onClick={onClose}><CloseOutlined /></button></span>;
 }
 
 export function EvidenceList() {
@@ -80,14 +90,17 @@ export function EvidenceList() {
       </PageHead>
       <div className="filters">
         <TownshipFilter value={s.township} onChange={(township) => set({ township })} />
-        <Select aria-label={t("状态")} placeholder={t("状态：全部")} allowClear style={{ width: 130 }} value={s.status} onChange={(status?: EvidenceSearch["status"]) => set({ status })}
+        <Select aria-label={t("状态")} placeholder={t("状态：全部")} allowClear style={{ width: 120 }} value={s.status} onChange={(status?: EvidenceSearch["status"]) => set({ status })}
           options={[{ value: "pending", label: t("影像待传") }, { value: "sealed", label: t("已封存") }, { value: "damaged", label: t("校验不符") }, { value: "deleted", label: t("已销毁") }]} />
-        <Select aria-label={t("判定")} placeholder={t("判定：全部")} allowClear style={{ width: 130 }} value={s.verdict} onChange={(verdict?: string) => set({ verdict })}
+        <Select aria-label={t("判定")} placeholder={t("判定：全部")} allowClear style={{ width: 120 }} value={s.verdict} onChange={(verdict?: string) => set({ verdict })}
           options={[["ok", "完好"], ["truncated", "截断"], ["damaged", "损坏"], ["not-media", "非影像"], ["empty", "空文件"], ["sidecar", "附属文件"]].map(([value, l]) => ({ value, label: t(l ?? "") }))} />
-        <DatePicker.RangePicker aria-label={t("录制日期")} allowEmpty={[true, true]} placeholder={[t("录制起"), t("录制止")]} style={{ width: 240 }} value={[s.from ? dayjs(s.from) : null, s.to ? dayjs(s.to) : null]}
+        <DatePicker.RangePicker aria-label={t("录制日期")} allowEmpty={[true, true]} placeholder={[t("录制起"), t("录制止")]} style={{ width: 224 }} value={[s.from ? dayjs(s.from) : null, s.to ? dayjs(s.to) : null]}
           onChange={(v) => set({ from: v?.[0]?.format("YYYY-MM-DD"), to: v?.[1]?.format("YYYY-MM-DD") })} />
-        <TextFilter value={s.recorder} onChange={useCallback((recorder?: string) => set({ recorder }), [set])} placeholder={t("记录仪编号")} width={150} />
-        <TextFilter value={s.q} onChange={useCallback((text?: string) => set({ q: text }), [set])} placeholder={t("文件名、编号")} />
+        <TextFilter value={s.recorder} onChange={useCallback((recorder?: string) => set({ recorder }), [set])} placeholder={t("记录仪编号")} width={140} />
+        <TextFilter value={s.q} onChange={useCallback((text?: string) => set({ q: text }), [set])} placeholder={t("文件名、编号")} width={170} />
+        <Select aria-label={t("执法活动")} placeholder={t("活动：全部")} allowClear style={{ width: 120 }} value={s.activity} onChange={(activity?: ActivityKind) => set({ activity })}
+          options={Object.entries(activityWords).map(([value, l]) => ({ value, label: t(l) }))} />
+        {s.activity_id && <ActivityChip id={s.activity_id} onClose={() => set({ activity_id: undefined })} />}
         <Checkbox checked={!!s.late} onChange={(ev) => set({ late: ev.target.checked || undefined })}>{t("只看迟传")}</Checkbox>
         <ClearFilters active={filtered} onClear={() => void navigate({ to: "/evidence", search: {} })} />
         {!filtered && <span className="sub" style={{ marginLeft: "auto" }}>{t("排序：录制时间 新→旧")}</span>}

@@ -91,6 +91,28 @@ func TestCountyKeepsToTheFigures(t *testing.T) {
 	if !finance.Sees(DongheCode) || finance.Sees("510821101") || reviewer.Townships != nil {
 		t.Errorf("scopes: finance %v, reviewer %v", finance.Townships, reviewer.Townships)
 	}
+
+	// Each day from three days ago to tomorrow has its activities, once, however often and on whatever day the demo starts.
+	at := func(now time.Time) *cases.Service {
+		return cases.New(pool, log, auth, evidence.NewKeeper(pool, log, nil, nil), jobs, func() time.Time { return now })
+	}
+	for _, start := range []time.Time{now, now, now.AddDate(0, 0, 2)} {
+		ok(t, Activities(ctx, ActivitiesDeps{Authority: auth, Cases: at, Now: start}))
+	}
+	for day := -3; day <= 3; day++ {
+		d := today.AddDate(0, 0, day)
+		page, _, n, err := svc.Activities(ctx, cases.ActivityFilter{From: &d, To: &d, Limit: 100})
+		ok(t, err)
+		of := 0
+		for _, a := range page {
+			if a.Township == DongheCode {
+				of++
+			}
+		}
+		if int(n) != len(ofDonghe)+len(townships)-1 || of != len(ofDonghe) {
+			t.Errorf("%d activities on day %+d, %d of them in %s", n, day, of, DongheCode)
+		}
+	}
 	rep, err := log.Audit(ctx)
 	ok(t, err)
 	if len(rep.Findings) > 0 {

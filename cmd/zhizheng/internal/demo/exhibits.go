@@ -24,9 +24,12 @@ var exhibits = []struct{ file, purpose string }{
 // already stays as it is. It answers how many were linked.
 func Exhibits(ctx context.Context, d ExhibitsDeps) (int, error) {
 	ctx = authority.WithActor(ctx, authority.System)
-	open := true
-	page, _, _, err := d.Cases.List(ctx, cases.Filter{Township: DongheCode, Open: &open, Stage: cases.Investigation, Q: "秸秆", Limit: 1})
-	if err != nil || len(page) == 0 || page[0].EvidenceCount > 0 {
+	straw, err := runningCase(ctx, d.Cases, "秸秆")
+	if err != nil || straw == "" {
+		return 0, err
+	}
+	f, err := d.Cases.Get(ctx, straw)
+	if err != nil || len(f.Exhibits) > 0 {
 		return 0, err
 	}
 	n := 0
@@ -36,7 +39,7 @@ func Exhibits(ctx context.Context, d ExhibitsDeps) (int, error) {
 			return n, err
 		}
 		for _, c := range clips.Items {
-			if _, err := d.Cases.Link(ctx, page[0].ID, string(c.ID), x.purpose); err != nil {
+			if _, err := d.Cases.Link(ctx, straw, string(c.ID), x.purpose); err != nil {
 				return n, err
 			}
 			n++
