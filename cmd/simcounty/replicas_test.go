@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -225,4 +226,59 @@ func (m *mosquitto) letIn(t *testing.T, s *testserver.Server, file string, n int
 	_, err = f.Write(hashed)
 	must(t, errors.Join(err, f.Close(), m.cmd.Process.Signal(syscall.SIGHUP)))
 	return ids
+}
+
+// TestCeph has sixteen recorders docked to a store that is spread over machines and can't attest what it took: all is read again to be sealed.
+func TestCeph(t *testing.T) {
+	if os.Getenv("ZZ_SOAK") == "" {
+		t.Skip("it starts a whole Ceph: only with ZZ_SOAK")
+	}
+	if os.Getenv("ZZ_TEST_NO_CEPH") != "" {
+		t.Skip("ZZ_TEST_NO_CEPH is set: no store that is spread")
+	}
+	env := startCeph(t)
+	s := testserver.Make(t, append(testserver.Demo(), "--wipe", "receipt")...)
+	s.Env = env
+	s.Begin(t)
+	s.Loaded(t)
+	if out := s.Run(t, "probe"); !strings.Contains(out, "存储：re-read required") {
+		t.Errorf("the probe found: %s", out)
+	}
+	identity := filepath.Join(t.TempDir(), "ST-31")
+	enrol(t, s, "ST-31", identity)
+	st := newStation(t, s, s.URL, identity)
+	b := st.dock(t)
+	b.randomly(t, map[string]func(){"server": func() { s.Kill(t); s.Start(t); s.Ready(t) }, "station": func() { st.kill(t); st.start(t) }})
+	b.even(t)
+	conn := connect(t, s)
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	var reread int
+	must(t, conn.QueryRow(t.Context(), `select count(*) from evidence where station = 'ST-31' and checked = 're-read'`).Scan(&reread))
+	if reread != b.all {
+		t.Errorf("%d of %d files were read again to be sealed", reread, b.all)
+	}
+}
+
+// startCeph runs deploy/ceph until the end of the test, and gives a server's settings for it.
+func startCeph(t *testing.T) []string {
+	t.Helper()
+	cmd := exec.Command(filepath.Join("..", "..", "deploy", "ceph"), filepath.Join(t.TempDir(), "ceph"))
+	cmd.Stderr = t.Output()
+	in, err := cmd.StdinPipe()
+	must(t, err)
+	out, err := cmd.StdoutPipe()
+	must(t, err)
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		must(t, in.Close()) // it ends with its input
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	said := strings.Fields(line)
+	if err != nil || len(said) != 4 || said[0] != "ready" {
+		t.Fatalf("deploy/ceph said %q: %v (deploy/setup soak installs what it needs, ZZ_TEST_NO_CEPH=1 goes without)", line, err)
+	}
+	return []string{"ZZ_S3_ENDPOINT=" + said[1], "ZZ_S3_ACCESS_KEY=" + said[2], "ZZ_S3_SECRET_KEY=" + said[3]}
 }
