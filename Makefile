@@ -72,6 +72,7 @@ bench: build $(if $(filter messages%,$(or $(ONLY),messages)),.cache/telegraf) ##
 
 .PHONY: soak
 soak: build ## Hours: every test in its long form (20 kills during docking …), then each parser fuzzed for FUZZ (5m)
+	@deploy/setup soak
 	@ZZ_SOAK=1 go test -count=1 -timeout 6h ./...
 	@$(MAKE) --no-print-directory fuzz
 

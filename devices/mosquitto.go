@@ -29,6 +29,9 @@ const mosquittoConf = `# Written by "zhizheng mqtt-config"; mosquitto 2.0. Reloa
 per_listener_settings true
 persistence true
 persistence_location %[1]s/
+# The default of half an hour is what a crash would lose: what it has acknowledged and the platform hasn't taken yet, and that the platform
+# listens at all. "autosave_on_changes true" with an interval of 1 loses nothing, but writes all that waits with each message.
+autosave_interval 5
 # The default of 20 is what limits the rate.
 max_inflight_messages 1000
 # By default it drops what is beyond 1,000 waiting messages, and has acknowledged it to the device.

@@ -42,6 +42,7 @@ func TestDocking(t *testing.T) {
 	s := testserver.Make(t, append(testserver.Demo(), "--wipe", "receipt", "--s3-public-endpoint", "http://"+near)...)
 	disks := newDisks(t, s)
 	s.Begin(t)
+	s.Loaded(t)
 	store := neighbour(t, s.URL, 1)
 	ids := t.TempDir()
 	for _, id := range []string{"ST-31", "ST-32"} {

@@ -62,9 +62,9 @@ func over(t *testing.T, l *link.Line, near string, far ...string) string {
 	return ln.Addr().String()
 }
 
-func enrol(t *testing.T, s *testserver.Server, id, dir string) {
+func enrol(t *testing.T, s *testserver.Server, id, dir string, more ...string) {
 	t.Helper()
-	s.Run(t, "station", "enrol", "--id", id, "--township", "510821100", "--name", "示例采集站", "--out", dir)
+	s.Run(t, append([]string{"station", "enrol", "--id", id, "--township", "510821100", "--name", "示例采集站", "--out", dir}, more...)...)
 }
 
 // station is `zhizheng-dock station`, whose recorders are folders below ports.

@@ -77,6 +77,7 @@ type probe struct {
 	http    *http.Client
 	key     string
 	version string // of the canary, once completed
+	locked  bool   // by the headers of its upload
 	until   time.Time
 }
 
@@ -186,7 +187,7 @@ func (p *probe) parts(ctx context.Context) {
 	p.note("composite-shown", "HEAD 返回组合校验值", strings.TrimSuffix(o.ChecksumSHA256, "-1") == want && o.Size == int64(len(body)),
 		"%q, %d bytes", o.ChecksumSHA256, o.Size)
 	mode, until := lockOf(o)
-	p.note("lock-on-upload", "分段上传时的锁定生效", mode == "COMPLIANCE" && !until.Before(p.until), "%q until %s", mode, until.Format(time.RFC3339))
+	p.locked = p.note("upload-locked", "分段上传时的锁定生效（否则在封存时才锁定）", mode == "COMPLIANCE" && !until.Before(p.until), "%q until %s", mode, until.Format(time.RFC3339))
 }
 
 // lockOf reads the lock off a HEAD; the client's own call for it fails on one store that keeps locks well.
@@ -227,11 +228,16 @@ func (p *probe) locks(ctx context.Context) {
 		return
 	}
 	p.note("lock-version", "对象有版本号", true, "%s", p.version)
+	mode := minio.Compliance
+	if !p.locked { // as when footage is sealed, which trusts no header of the upload
+		err := p.PutObjectRetention(ctx, p.o.Bucket, p.key, minio.PutObjectRetentionOptions{VersionID: p.version, Mode: &mode, RetainUntilDate: &p.until})
+		p.note("lock-set", "为已有的对象设置锁定", err == nil, "%v", said(err))
+	}
 	for _, bypass := range []bool{false, true} {
 		err := p.RemoveObject(ctx, p.o.Bucket, p.key, minio.RemoveObjectOptions{VersionID: p.version, GovernanceBypass: bypass})
 		p.note("lock-delete-bypass-"+strconv.FormatBool(bypass), "拒绝删除锁定期内的版本", refused(err), "%v", said(err))
 	}
-	mode, earlier := minio.Compliance, p.until.Add(-p.o.LockFor/2)
+	earlier := p.until.Add(-p.o.LockFor / 2)
 	err := p.PutObjectRetention(ctx, p.o.Bucket, p.key, minio.PutObjectRetentionOptions{
 		VersionID: p.version, Mode: &mode, RetainUntilDate: &earlier, GovernanceBypass: true})
 	p.note("lock-shorten", "拒绝缩短锁定期", refused(err), "%v", said(err))

@@ -43,11 +43,17 @@ func New(t testing.TB, args ...string) *Server {
 	t.Helper()
 	s := Make(t, append(Demo(), args...)...)
 	s.Begin(t)
+	s.Loaded(t)
+	return s
+}
+
+// Loaded waits until the demo county is there.
+func (s *Server) Loaded(t testing.TB) {
+	t.Helper()
 	testenv.Eventually(t, 2*time.Minute, func() bool {
-		_, err := os.Stat(filepath.Join(s.Identity(), "station.json"))
+		_, err := os.Stat(filepath.Join(s.Identity(), "station.json")) // comes last
 		return err == nil
 	})
-	return s
 }
 
 // Demo are the settings of a server with the demo county.
