@@ -130,6 +130,18 @@ func (l *Listener) Send(topic string, body []byte) error {
 	return t.Error()
 }
 
+// CutOff ends a device's connection: a broker closes it when another one comes under the same client id (MQTT 3.1.1, section 3.1.4), which we do and
+// go again. The device's session goes with it.
+func (l *Listener) CutOff(device string) error {
+	c := mqtt.NewClient(l.options(line{client: device}, true))
+	defer c.Disconnect(100)
+	t := c.Connect()
+	if !t.WaitTimeout(patience) {
+		return errors.New("no answer in time")
+	}
+	return t.Error()
+}
+
 // errLeaving ends a session for good: the broker shall keep nothing for it any more.
 var errLeaving = errors.New("leaving")
 

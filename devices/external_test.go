@@ -418,6 +418,7 @@ func TestMosquittoByCertificate(t *testing.T) {
 	cert, otherCert := e.enrolled(id), e.enrolled(other)
 	m := e.newMosquitto(map[string]string{})
 	l, _ := e.listen(m)
+	e.svc.SendBy(l)
 	e.ready(l)
 	dial := func(id string, cert tls.Certificate) *peer { return dialWith(t, m.certURL(), m.ca, id, cert) }
 	p := dial(id, cert).connect()
@@ -462,8 +463,24 @@ func TestMosquittoByCertificate(t *testing.T) {
 		t.Errorf("it heard %s", topic)
 	}
 
+	nosy.sends("conn", presence("s-"+id, true))
+	testenv.Eventually(t, soon, func() bool { return e.count(`select count(*) from device_state where device_id = $1 and connected`, id) == 1 })
 	if err := e.svc.Revoke(e.as(), id, "遗失"); err != nil {
 		t.Fatal(err)
+	}
+	select { // while it is connected
+	case <-nosy.lost:
+	case <-time.After(soon):
+		t.Error("a revoked device stays connected")
+	}
+	early := dial(id, cert) // before the broker has read the list
+	if early.tryConnect() == nil {
+		early.sends("conn", presence("s-"+id, true))
+		select {
+		case <-early.lost:
+		case <-time.After(soon):
+			t.Error("a revoked device that came back stays connected")
+		}
 	}
 	m.reload(e.crl())
 	testenv.Eventually(t, soon, func() bool {

@@ -61,7 +61,7 @@ func (s *Service) runWatch(ctx context.Context) {
 func (s *Service) cutOff(ctx context.Context) error {
 	b := s.broker.Load()
 	if b == nil {
-		return nil
+		return s.cutOffElsewhere(ctx)
 	}
 	p := db.NoLongerAllowedParams{Now: s.now()}
 	for d, c := range (*b).Sessions() {
@@ -77,6 +77,30 @@ func (s *Service) cutOff(ctx context.Context) error {
 	for _, d := range gone {
 		s.log.InfoContext(ctx, "device cut off", "device", d)
 		(*b).Disconnect(d)
+	}
+	return nil
+}
+
+// cutOffElsewhere does the same at a broker that is not ours. It knows who is connected by what devices say of themselves; one that comes back before
+// the broker has read the revocation list says so, and is cut off again.
+func (s *Service) cutOffElsewhere(ctx context.Context) error {
+	w := s.sender.Load()
+	if w == nil {
+		return nil
+	}
+	broker, ok := (*w).(interface{ CutOff(device string) error })
+	if !ok {
+		return nil
+	}
+	gone, err := s.q.ConnectedWithoutRight(ctx, s.now())
+	if err != nil {
+		return fmt.Errorf("ask who may stay: %w", err)
+	}
+	for _, d := range gone {
+		s.log.InfoContext(ctx, "device cut off", "device", d)
+		if err := broker.CutOff(d); err != nil {
+			return fmt.Errorf("cut off %s: %w", d, err)
+		}
 	}
 	return nil
 }

@@ -197,6 +197,13 @@ where d.id is null or d.status in ('lost', 'retired')
   or (x.credential <> '' and (c.serial is null or c.revoked_at is not null or c.not_after < sqlc.arg(now)::timestamptz))
   or (x.credential = '' and (t.device_id is null or t.revoked_at is not null));
 
+-- name: ConnectedWithoutRight :many
+-- Those who are connected, as far as we have heard, and have nothing left to come in by.
+select s.device_id from device_state s join device d on d.id = s.device_id
+where s.connected and (d.status in ('lost', 'retired') or not (
+  exists (select from device_certificate c where c.device_id = d.id and c.revoked_at is null and c.not_after > sqlc.arg(now)::timestamptz)
+  or exists (select from device_credential t where t.device_id = d.id and t.revoked_at is null)));
+
 -- name: SeeMember :exec
 insert into mqtt_member (member, seen_at) values ($1, now()) on conflict (member) do update set seen_at = now();
 

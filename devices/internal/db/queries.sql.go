@@ -244,6 +244,34 @@ func (q *Queries) CommandsToSend(ctx context.Context, arg CommandsToSendParams) 
 	return items, nil
 }
 
+const connectedWithoutRight = `-- name: ConnectedWithoutRight :many
+select s.device_id from device_state s join device d on d.id = s.device_id
+where s.connected and (d.status in ('lost', 'retired') or not (
+  exists (select from device_certificate c where c.device_id = d.id and c.revoked_at is null and c.not_after > $1::timestamptz)
+  or exists (select from device_credential t where t.device_id = d.id and t.revoked_at is null)))
+`
+
+// Those who are connected, as far as we have heard, and have nothing left to come in by.
+func (q *Queries) ConnectedWithoutRight(ctx context.Context, now time.Time) ([]string, error) {
+	rows, err := q.db.Query(ctx, connectedWithoutRight, now)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var device_id string
+		if err := rows.Scan(&device_id); err != nil {
+			return nil, err
+		}
+		items = append(items, device_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const countByKind = `-- name: CountByKind :many
 select d.kind, count(*) as total, count(*) filter (where s.connected) as connected
 from device d left join device_state s on s.device_id = d.id
