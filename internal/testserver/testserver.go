@@ -259,11 +259,12 @@ func (s *Server) Get(ctx context.Context, path string) []byte {
 	return b
 }
 
-// freeAddress has its three neighbours free too, for the store, the broker and the demo's time-stamp authority.
+// freeAddress has its three neighbours free too, for the store, the broker and the demo's time-stamp authority. All are
+// below those that the kernel gives to connections.
 func freeAddress(t testing.TB) string {
 	t.Helper()
 	for range 50 {
-		port := 20000 + rand.IntN(40000)
+		port := 10000 + rand.IntN(20000)
 		free := true
 		for i := range 4 {
 			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+i)))
