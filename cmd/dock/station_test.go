@@ -298,8 +298,12 @@ func TestStationWithoutALink(t *testing.T) {
 	s.stop()
 	nowhere := func(cfg *stationConfig) { cfg.Server = "http://127.0.0.1:1" } // nobody listens there
 	s.begin(nowhere)
-	clip := random(7, 3*mib)
-	s.docks(serial, map[string][]byte{clipName(1): clip})
+	clip, all := random(7, 3*mib), map[string][]byte{}
+	for n := 2; n < 9; n++ { // they are read after each other: none waits for the answer of another
+		all[clipName(n)] = random(byte(10+n), n*400_000)
+	}
+	all[clipName(1)] = clip
+	s.docks(serial, all)
 	testenv.Eventually(t, 20*time.Second, func() bool { return s.state().Away != "" })
 	testenv.Eventually(t, 20*time.Second, func() bool {
 		names, err := os.ReadDir(filepath.Join(c.Identity, "spool"))
@@ -324,7 +328,16 @@ func TestStationWithoutALink(t *testing.T) {
 	testenv.Eventually(t, time.Minute, func() bool {
 		p, err := c.Keeper.List(t.Context(), evidence.Scope{}, evidence.Filter{}, "", 10)
 		must(t, err)
-		return len(p.Items) == 1 && p.Items[0].Status == evidence.StatusSealed && p.Items[0].SHA256Hex() == sum(clip)
+		sealed := map[string]bool{}
+		for _, r := range p.Items {
+			sealed[r.SHA256Hex()] = r.Status == evidence.StatusSealed
+		}
+		for _, b := range all {
+			if !sealed[sum(b)] {
+				return false
+			}
+		}
+		return len(sealed) == len(all)
 	})
 	testenv.Eventually(t, 20*time.Second, func() bool {
 		left, err := os.ReadDir(filepath.Join(c.Identity, "spool"))
