@@ -464,7 +464,9 @@ func TestMosquittoByCertificate(t *testing.T) {
 	}
 
 	nosy.sends("conn", presence("s-"+id, true))
-	testenv.Eventually(t, soon, func() bool { return e.count(`select count(*) from device_state where device_id = $1 and connected`, id) == 1 })
+	testenv.Eventually(t, soon, func() bool {
+		return e.count(`select count(*) from device_state where device_id = $1 and connected`, id) == 1
+	})
 	if err := e.svc.Revoke(e.as(), id, "遗失"); err != nil {
 		t.Fatal(err)
 	}
