@@ -78,8 +78,7 @@ soak: build ## Hours: every test in its long form (20 kills during docking …),
 
 .PHONY: fuzz
 fuzz: ## Fuzz each parser for FUZZ (5m), those of the folders IN or all
-	@git grep -l '^func Fuzz' -- $(if $(IN),$(foreach d,$(IN),'$(d)/*_test.go'),'*_test.go') | while read -r f; do sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$f" | while read -r name; do \
-	  echo "== $$name for $(FUZZ)"; out=$$(go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZ) -fuzzminimizetime 20x "./$$(dirname "$$f")" 2>&1) || { echo "$$out"; exit 1; }; done || exit 1; done
+	@deploy/fuzz $(FUZZ) $(IN)
 
 .PHONY: clean-data
 clean-data: ## Remove the demo's data (DATA=./data), the database cluster and locked objects included
