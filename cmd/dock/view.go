@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"slices"
 	"sync"
@@ -169,8 +170,8 @@ func (r *rateMeter) now(sent int64) int64 {
 	now := time.Now()
 	if !r.at.IsZero() {
 		if dt := now.Sub(r.at).Seconds(); dt > 0.2 {
-			const smooth = 0.2
-			r.average += smooth * (float64(sent-r.sent)/dt - r.average)
+			const memory = 4 // seconds, however often it is asked
+			r.average += (1 - math.Exp(-dt/memory)) * (float64(sent-r.sent)/dt - r.average)
 			r.at, r.sent = now, sent
 		}
 	} else {
@@ -198,6 +199,9 @@ type live struct {
 func (p *post) live() live {
 	l := live{Slots: p.view(), Version: version.String(), Rate: p.rate.now(p.carried.Load())}
 	l.QueueFiles, l.QueueBytes, l.Urgent = p.queue()
+	if l.QueueFiles == 0 {
+		l.Rate = 0 // what was
+	}
 	l.Parallel, l.Share = p.cfg.Parallel, p.gate.size()
 	if free, _, err := freeSpace(p.spool.dir); err == nil {
 		l.SpoolFree = free
