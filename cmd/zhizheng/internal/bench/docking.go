@@ -72,7 +72,7 @@ func docking(ctx context.Context, server *server, dir string) error {
 	var first []float64
 	for round := range rounds {
 		card := filepath.Join(dir, fmt.Sprint("card", round))
-		if err := fill(card, seed, clips); err != nil {
+		if err := fill(card, seed, clips, clipSize); err != nil {
 			return err
 		}
 		d, at, err := server.dock(ctx, card)
@@ -80,7 +80,7 @@ func docking(ctx context.Context, server *server, dir string) error {
 			return err
 		}
 		docked, first = append(docked, d), append(first, at)
-		if err := fill(card, seed, clips); err != nil { // other bytes: nothing is cached anywhere
+		if err := fill(card, seed, clips, clipSize); err != nil { // other bytes: nothing is cached anywhere
 			return err
 		}
 		p, err := server.plain(ctx, card)
@@ -103,7 +103,7 @@ func docking(ctx context.Context, server *server, dir string) error {
 	figure("docking: start of reading to the last of 6 fingerprints in the log", first[len(first)/2], "s", "≤ 5")
 
 	single := filepath.Join(dir, "single")
-	if err := fill(single, seed, 1); err != nil {
+	if err := fill(single, seed, 1, clipSize); err != nil {
 		return err
 	}
 	_, at, err := server.dock(ctx, single)
@@ -130,7 +130,7 @@ func median(all []cost) (m cost) {
 }
 
 // fill makes a card of playable clips: the seed, and a box of random bytes up to the size.
-func fill(card, seed string, n int) error {
+func fill(card, seed string, n, size int) error {
 	if err := os.RemoveAll(card); err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func fill(card, seed string, n int) error {
 	if err != nil {
 		return err
 	}
-	padding := make([]byte, clipSize-len(video))
+	padding := make([]byte, size-len(video))
 	for i := range n {
 		if _, err := rand.Read(padding); err != nil {
 			return err

@@ -29,6 +29,9 @@ func dockingFigures(ctx context.Context, only string) error {
 		{"card", func(ctx context.Context) error {
 			return withServer(ctx, func(s *server, dir string) error { return docking(ctx, s, dir) })
 		}},
+		{"cards", func(ctx context.Context) error {
+			return withServer(ctx, func(s *server, dir string) error { return manyCards(ctx, s, dir) })
+		}},
 		{"line", func(ctx context.Context) error {
 			return withServer(ctx, func(s *server, dir string) error { return overLine(ctx, s, dir) }, "--s3-public-endpoint", "http://"+lineStore)
 		}},
