@@ -4,7 +4,7 @@
 // and no secret but those of devices and stations.
 //
 // Devices: county.go for a device's connection, play.go for what it says. Stations: dock.go for what happens, cards.go for the footage,
-// account.go for the reckoning.
+// evening.go for whole stations at work, account.go for the reckoning.
 package main
 
 import (
