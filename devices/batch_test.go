@@ -205,7 +205,7 @@ func (e *env) hold(first, pile func()) {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	if _, err := tx.Exec(e.t.Context(), `lock table device_message in exclusive mode`); err != nil {
+	if _, err := tx.Exec(e.t.Context(), `lock table only device_message in exclusive mode`); err != nil {
 		e.t.Fatal(err)
 	}
 	first()

@@ -147,7 +147,7 @@ func TestNoAcknowledgementWithoutCommit(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = lock.Rollback(context.Background()) }()
-	if _, err := lock.Exec(t.Context(), `lock table device_message in exclusive mode`); err != nil {
+	if _, err := lock.Exec(t.Context(), `lock table only device_message in exclusive mode`); err != nil {
 		t.Fatal(err)
 	}
 	body := heartbeat(1, 1, *e.now.Load(), 80)

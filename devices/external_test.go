@@ -280,7 +280,7 @@ func TestExternalBrokerKeepsWhatWasNotStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = lock.Rollback(context.Background()) }()
-	if _, err := lock.Exec(t.Context(), `lock table device_message in exclusive mode`); err != nil {
+	if _, err := lock.Exec(t.Context(), `lock table only device_message in exclusive mode`); err != nil {
 		t.Fatal(err)
 	}
 	for seq := range 5 {
