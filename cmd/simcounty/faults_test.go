@@ -168,7 +168,7 @@ type disks struct{ store, database *disk }
 func newDisks(t *testing.T, s *testserver.Server) *disks {
 	t.Helper()
 	must(t, os.Mkdir(s.Data, 0o700))
-	d := &disks{store: mount(t, filepath.Join(s.Data, "s3"), 560)}
+	d := &disks{store: mount(t, filepath.Join(s.Data, "s3"), 512+24*rounds())} // beyond what the store keeps free
 	if d.store == nil {
 		return d
 	}
@@ -176,7 +176,7 @@ func newDisks(t *testing.T, s *testserver.Server) *disks {
 	must(t, err)
 	cluster, err := os.MkdirTemp(run, "cluster-") // the database's own account can come here
 	must(t, err)
-	d.database = mount(t, cluster, 640)
+	d.database = mount(t, cluster, 600+20*rounds())
 	must(t, errors.Join(os.Chmod(cluster, 0o711), os.Symlink(cluster, filepath.Join(s.Data, "postgres"))))
 	return d
 }
