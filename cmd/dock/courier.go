@@ -15,6 +15,7 @@ import (
 // courier brings to the platform what a station signs, before any footage: manifests first, then states. While one request is on its way the
 // next collects, of all slots together, so that sixteen cards that come at once need a few requests and not a few each. Manifests are signed as
 // soon as a file is read, link or not; a state is signed only when all of them have gone: else it would tell of a gap that is none.
+// Crash after signing: the manifest is in the journal, and the next docking or the spool brings the same one.
 type courier struct {
 	*hub
 
