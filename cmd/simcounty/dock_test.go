@@ -28,6 +28,23 @@ func misbehave(t *testing.T, s *testserver.Server, store, identities string) {
 	}
 }
 
+// atWork has whole stations dock recorders that come one after the other, with the power failing.
+func atWork(t *testing.T, s *testserver.Server, store string) {
+	t.Helper()
+	ids := t.TempDir()
+	for _, id := range []string{"ST-33", "ST-34"} {
+		enrol(t, s, id, filepath.Join(ids, id))
+	}
+	var said bytes.Buffer
+	err := dock(t.Context(), dockConfig{Server: s.URL, Identities: ids, Stations: 2, Recorders: 3, Clips: 2, ClipSize: 96 << 10, Seed: 9, Station: true, Over: 2 * time.Second,
+		StoreLink: store, Misbehave: []string{powerLoss, gaps, skew}, agent: filepath.Join(testserver.Programs(t), "dock")}, &said)
+	t.Logf("%s", &said)
+	must(t, err)
+	if !strings.Contains(said.String(), "封存\t12 段") {
+		t.Error("not all is sealed")
+	}
+}
+
 // tampered shows that the account tells a file that nobody spoke of, a receipt of another file, a changed receipt and a changed file.
 func (e *batch) tampered(t *testing.T) {
 	t.Helper()

@@ -49,6 +49,7 @@ func TestDocking(t *testing.T) {
 		enrol(t, s, id, filepath.Join(ids, id))
 	}
 	t.Run("a county that misbehaves", func(t *testing.T) { misbehave(t, s, near+"="+store, ids) })
+	t.Run("stations at work", func(t *testing.T) { atWork(t, s, near+"="+store) })
 
 	l := &link.Line{}
 	over(t, l, near, store)
